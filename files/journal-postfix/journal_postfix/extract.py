@@ -1,0 +1,396 @@
+"""What a parsed line means for the tables.
+
+Takes a parsed line (the dict of `parse`), gives a `Delivery`: the effect that it has and the columns that it fills, or
+None where a line tells nothing about a mail. Pure: knows no time, no other line and no database. What a line's words
+mean for a recipient's fate is decided here (`attempt_status`); how a whole queue entry's end changes the fate of
+those that were still deferred is decided in the view mail_recipient.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from enum import IntEnum
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+Parsed = dict[str, Any]
+Columns = dict[str, Any]
+
+
+class Effect(IntEnum):
+    """What a line does to its queue entry; `merge` applies it."""
+
+    ARRIVED = 1
+    """The entry's birth by smtpd, qmqpd or pickup: at most one line in its life."""
+    MESSAGE_ID = 2
+    """cleanup read the header: the first line of what Postfix makes itself (bounces, forwards)."""
+    QUEUED = 3
+    """The queue manager took it up; repeated with the same values at every queue run."""
+    ATTEMPTED = 4
+    """One attempt for one recipient."""
+    ENDED = 5
+    """It left the queue."""
+    EXPIRED = 6
+    """The queue manager gave up on the recipients that are still deferred."""
+    DOOMED = 7
+    """smtpd will throw it away, but goes on receiving it: how it ends is known, when is not."""
+    HELD = 8
+    RELEASED = 9
+    NOTED = 10
+    """Something for its story, that changes neither its state nor a recipient's."""
+    NOQUEUE = 11
+    """A row of its own in noqueue."""
+
+
+class Delivery(NamedTuple):
+    """What one line tells: for which queue entry ('' for noqueue), its effect, and the columns it fills.
+
+    `recipient` are the columns of delivery_to when the line decides about a recipient, else None; `event` are
+    (action, linked queue id, detail) when it belongs into the entry's story.
+    """
+
+    queue_id: str
+    effect: Effect
+    columns: Columns
+    recipient: Columns | None = None
+    event: tuple[str, str | None, str | None] | None = None
+
+
+NOQUEUE: Final = "NOQUEUE"
+NO_COLUMNS: Final[Columns] = {}
+
+@lru_cache(maxsize=4096)
+def inet(text: str | None) -> str | None:
+    """Give the address as PostgreSQL's inet reads it, or None for 'unknown' and other non-addresses."""
+    if not text:
+        return None
+    try:
+        return str(ipaddress.ip_address(text.partition("%")[0]))
+    except ValueError:
+        return None
+
+
+def attempt_status(parsed: Parsed) -> str:
+    """What a delivery line means for its recipient (design I7); the words of mail_recipient.status.
+
+    SOFTBOUNCE is a bounce that soft_bounce turned into another try. `sent` by discard(8), by an alias to nothing
+    (local(8)) or for the double-bounce address (qmgr(8)) reached nobody: discarded.
+    """
+    status: str = parsed["status"]
+    if status == "sent":
+        response = parsed.get("response", "")
+        if (
+            parsed["component"] == "discard"
+            or (parsed["component"] == "local" and response == "discarded")
+            or (parsed["component"] == "qmgr" and response == "undeliverable postmaster notification discarded")
+        ):
+            return "discarded"
+        return "sent"
+    if status == "SOFTBOUNCE":
+        return "deferred"
+    if status == "undeliverable-but-not-cached":
+        return "undeliverable"
+    return status
+
+
+def _client(parsed: Parsed) -> Delivery:
+    queue_id = parsed["queue_id"]
+    if queue_id == NOQUEUE:
+        return Delivery("", Effect.NOQUEUE, _rejection(parsed))
+    get = parsed.get
+    return Delivery(
+        queue_id,
+        Effect.ARRIVED,
+        {
+            "origin": parsed["component"],
+            "service": get("service"),
+            "client_hostname": get("client_hostname"),
+            "client_ip": inet(get("client_ip")),
+            "client_port": get("client_port"),
+            "sasl_method": get("sasl_method"),
+            "sasl_username": get("sasl_username"),
+            "sasl_sender": get("sasl_sender"),
+            "orig_queue_id": get("orig_queue_id"),
+            "orig_client": get("orig_client"),
+        },
+    )
+
+
+def _uid(parsed: Parsed) -> Delivery:
+    return Delivery(
+        parsed["queue_id"],
+        Effect.ARRIVED,
+        {
+            "origin": "pickup",
+            "uid": parsed.get("uid"),
+            # Until the queue manager says the rewritten one.
+            "sender": parsed.get("sender"),
+            "orig_queue_id": parsed.get("orig_queue_id"),
+        },
+    )
+
+
+def _message_id(parsed: Parsed) -> Delivery:
+    return Delivery(parsed["queue_id"], Effect.MESSAGE_ID, {"message_id": parsed["message_id"]})
+
+
+def _resent_message_id(parsed: Parsed) -> Delivery:
+    return Delivery(parsed["queue_id"], Effect.NOTED, {"resent_message_id": parsed["resent_message_id"]})
+
+
+def _active(parsed: Parsed) -> Delivery:
+    return Delivery(
+        parsed["queue_id"],
+        Effect.QUEUED,
+        {"sender": parsed["sender"], "size": parsed["size"], "nrcpt": parsed["nrcpt"]},
+    )
+
+
+def _delivery(parsed: Parsed) -> Delivery:
+    get = parsed.get
+    delays = get("delays") or (None, None, None, None)
+    host = get("relay_host")
+    return Delivery(
+        parsed["queue_id"],
+        Effect.ATTEMPTED,
+        NO_COLUMNS,
+        {
+            "recipient": parsed["recipient"],
+            "orig_to": get("orig_to"),
+            "status": attempt_status(parsed),
+            "dsn": get("dsn"),
+            "component": parsed["component"],
+            "service": get("service"),
+            "relay_host": None if host == "none" else host,
+            "relay_ip": inet(get("relay_ip")),
+            "relay_port": get("relay_port"),
+            "relay_path": get("relay_path"),
+            "tls": get("tls"),
+            "conn_use": get("conn_use"),
+            "delay": get("delay"),
+            "delay_before_queue": delays[0],
+            "delay_in_queue": delays[1],
+            "delay_connection": delays[2],
+            "delay_transmission": delays[3],
+            "response": get("response"),
+            "next_queue_id": get("next_queue_id"),
+        },
+    )
+
+
+def _removed(parsed: Parsed) -> Delivery:
+    # qmgr and postsuper log the same words; cleanup says why.
+    how = parsed.get("reason") or ("deleted" if parsed["component"] == "postsuper" else "removed")
+    return Delivery(parsed["queue_id"], Effect.ENDED, {"ended_how": how})
+
+
+def _requeued(parsed: Parsed) -> Delivery:
+    return Delivery(parsed["queue_id"], Effect.ENDED, {"ended_how": "requeued"}, event=("requeued", None, None))
+
+
+def _expired(parsed: Parsed) -> Delivery:
+    if parsed["component"] == "postsuper":
+        # Only a mark for the queue manager, whose own line follows.
+        return Delivery(parsed["queue_id"], Effect.NOTED, NO_COLUMNS, event=("expired", None, "by postsuper"))
+    return Delivery(
+        parsed["queue_id"], Effect.EXPIRED, {"sender": parsed.get("sender")}, event=("expired", None, parsed["status"])
+    )
+
+
+def _notification(parsed: Parsed) -> Delivery:
+    return Delivery(
+        parsed["queue_id"],
+        Effect.NOTED,
+        NO_COLUMNS,
+        event=(
+            "notification" if parsed["to_whom"] == "sender" else "postmaster notice",
+            parsed["bounce_queue_id"],
+            parsed["notification"],
+        ),
+    )
+
+
+def _rejection(parsed: Parsed) -> Columns:
+    get = parsed.get
+    return {
+        "component": parsed["component"],
+        "service": get("service"),
+        "action": parsed["action"],
+        "stage": get("reject_stage"),
+        "sender": get("sender"),
+        "recipient": get("recipient"),
+        "client_hostname": get("client_hostname"),
+        "client_ip": inet(get("client_ip")),
+        "client_port": get("client_port"),
+        "helo": get("helo"),
+        "proto": get("proto"),
+        "sasl_method": get("sasl_method"),
+        "sasl_username": get("sasl_username"),
+        "smtp_code": get("smtp_code"),
+        "dsn": get("dsn"),
+        "reason": get("reason"),
+    }
+
+
+def _context(parsed: Parsed) -> Columns:
+    """What smtpd and cleanup say about the transaction in the tail of their action lines."""
+    get = parsed.get
+    return {
+        "sender": get("sender"),
+        "subject": get("subject"),
+        "helo": get("helo"),
+        "proto": get("proto"),
+    }
+
+
+def _detail(parsed: Parsed) -> str | None:
+    parts = [parsed.get("header"), parsed.get("reason")]
+    return ": ".join(part for part in parts if part) or None
+
+
+def _decided(parsed: Parsed, status: str) -> Columns | None:
+    """The recipient's row when an action line decides about the recipient that it names."""
+    if not parsed.get("recipient"):
+        return None
+    columns: Columns = dict.fromkeys(RECIPIENT_COLUMNS)
+    columns.update(
+        recipient=parsed["recipient"],
+        status=status,
+        dsn=parsed.get("dsn"),
+        component=parsed["component"],
+        service=parsed.get("service"),
+        response=_detail(parsed),
+    )
+    return columns
+
+
+def _reject(parsed: Parsed) -> Delivery:
+    queue_id = parsed.get("queue_id", NOQUEUE)
+    if queue_id == NOQUEUE:
+        return Delivery("", Effect.NOQUEUE, _rejection(parsed))
+    event = (parsed["action"], None, _detail(parsed))
+    if parsed["component"] == "smtpd" and parsed.get("reject_stage") == "RCPT":
+        # A further recipient of a mail that goes on without it.
+        return Delivery(queue_id, Effect.NOTED, _context(parsed), _decided(parsed, "rejected"), event)
+    columns = _context(parsed)
+    columns.update(
+        ended_how="rejected",
+        reject_stage=parsed.get("reject_stage"),
+        smtp_code=parsed.get("smtp_code"),
+        dsn=parsed.get("dsn"),
+        reason=_detail(parsed),
+    )
+    return Delivery(queue_id, Effect.ENDED, columns, _decided(parsed, "rejected"), event)
+
+
+def _discard(parsed: Parsed) -> Delivery:
+    queue_id = parsed.get("queue_id", NOQUEUE)
+    if queue_id == NOQUEUE:
+        return Delivery("", Effect.NOQUEUE, _rejection(parsed))
+    columns = _context(parsed)
+    columns.update(ended_how="discarded")
+    effect = Effect.DOOMED if parsed["component"] == "smtpd" else Effect.ENDED
+    event = (parsed["action"], None, _detail(parsed))
+    return Delivery(queue_id, effect, columns, _decided(parsed, "discarded"), event)
+
+
+def _hold(parsed: Parsed) -> Delivery:
+    queue_id = parsed.get("queue_id", NOQUEUE)
+    if queue_id == NOQUEUE:
+        return Delivery("", Effect.NOQUEUE, _rejection(parsed))
+    return Delivery(queue_id, Effect.HELD, _context(parsed), event=(parsed["action"], None, _detail(parsed)))
+
+
+def _release(parsed: Parsed) -> Delivery:
+    return Delivery(parsed["queue_id"], Effect.RELEASED, NO_COLUMNS, event=(parsed["action"], None, None))
+
+
+def _proxy(parsed: Parsed) -> Delivery | None:
+    if parsed["action"] == "proxy-accept":
+        return None
+    return Delivery("", Effect.NOQUEUE, _rejection(parsed))
+
+
+def _noted(parsed: Parsed) -> Delivery | None:
+    """Any other line that names a queue id is part of its story."""
+    queue_id = parsed.get("queue_id")
+    if queue_id is None:
+        return None
+    if queue_id == NOQUEUE:
+        # An aborted session is no rejection; it is counted, not stored.
+        return None if parsed["action"] in NO_STORY else Delivery("", Effect.NOQUEUE, _rejection(parsed))
+    event = (parsed["action"], None, parsed.get("response") or _detail(parsed))
+    return Delivery(queue_id, Effect.NOTED, _context(parsed), event=event)
+
+
+def _message_rejected(parsed: Parsed) -> Delivery | None:
+    if not parsed.get("queue_id"):
+        return None
+    return Delivery(
+        parsed["queue_id"],
+        Effect.ENDED,
+        {"ended_how": "rejected", "reason": parsed.get("reason")},
+        event=(parsed["action"], None, parsed.get("reason")),
+    )
+
+
+def _corrupt(parsed: Parsed) -> Delivery | None:
+    if not parsed.get("queue_id"):
+        return None
+    return Delivery(parsed["queue_id"], Effect.ENDED, {"ended_how": "corrupt"}, event=("corrupt", None, None))
+
+
+RECIPIENT_COLUMNS: Final = tuple(
+    _delivery({"queue_id": "", "recipient": "", "status": "", "component": ""}).recipient or ()
+)
+
+NO_STORY: Final = frozenset({"end", "abort", "trouble"})
+
+# Words that every component uses alike for "the mail as a whole", plus what smtpd and cleanup call an action.
+# An action without an entry is part of a queue entry's story when its line names a queue id (`_noted`).
+EXTRACTORS: Final[dict[str, Callable[[Parsed], Delivery | None]]] = {
+    "client": _client,
+    "uid": _uid,
+    "message_id": _message_id,
+    "resent_message_id": _resent_message_id,
+    "active": _active,
+    "delivery": _delivery,
+    "removed": _removed,
+    "expired": _expired,
+    "requeued": _requeued,
+    "notification": _notification,
+    "reject": _reject,
+    "milter-reject": _reject,
+    "mime_error": _reject,
+    "hangup": _reject,
+    "discard": _discard,
+    "milter-discard": _discard,
+    "hold": _hold,
+    "milter-hold": _hold,
+    "placed_on_hold": _hold,
+    "released_from_hold": _release,
+    "proxy-accept": _proxy,
+    "proxy-reject": _proxy,
+    "message_rejected": _message_rejected,
+    "not_accepted": _message_rejected,
+    "corrupt": _corrupt,
+}
+
+
+def _by_suffix(action: str) -> Callable[[Parsed], Delivery | None]:
+    """milter_header_checks log `milter-header-hold` and the like: the same effects under longer names."""
+    if action.startswith("milter-") and action.count("-") == 2:
+        return EXTRACTORS.get(action.rpartition("-")[2], _noted)
+    return _noted
+
+
+def extract_delivery(parsed: Parsed) -> Delivery | None:
+    """Say what a parsed line means for delivery_from, delivery_to and noqueue; None where it means nothing."""
+    action = parsed["action"]
+    extractor = EXTRACTORS.get(action)
+    if extractor is None:
+        if "queue_id" not in parsed or action == "unknown":
+            return None
+        extractor = _by_suffix(action)
+    return extractor(parsed)

@@ -1,0 +1,283 @@
+"""Fold what lines tell into queue entries and recipients, the same whatever way the lines are grouped.
+
+Takes queue entries as the database has them (or none) and deliveries in the order of the input; gives the entries
+with their new state. Never reads or writes anything itself.
+
+Theory. A batch is folded line by line into the state that all lines before it have left. `store` loads that state from
+the database inside the transaction that writes the new one, so a batch of one line, of a million, or a restart
+between any two lines fold the same sequence from the same beginning: the same rows. What one mail's lines do
+commutes wherever syslog may have changed their order: times are minima and maxima, a column is filled once, a final
+fate beats a deferred one, a stronger end beats a weaker one, and only equal ranks are decided by time.
+
+Which queue entry a line is about needs more than its queue id, since short ids are used again. `QueueEntry.owns`
+decides it: one entry has at most one arrival, its lines stand at most LATE_S out of order, and none follows later
+than that behind its end. Long queue ids (enable_long_queue_ids) carry their time and are never used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Any, Final
+
+from .extract import Columns, Delivery, Effect
+
+# How far, in seconds, lines of one queue entry may stand out of order. Daemons write to syslog independently; what was
+# seen is a few lines, mostly within the same second.
+LATE_S: Final = 60.0
+
+# Between client= and the header stand RCPT and DATA, each bounded by smtpd_timeout (300 s by default).
+HEADER_WITHIN_S: Final = 3600.0
+
+# The fates that end the matter; which of two at the same time is believed: an agent's own word beats a rule's.
+FINAL_RANK: Final = {"rejected": 1, "discarded": 2, "deliverable": 3, "undeliverable": 4, "bounced": 5, "sent": 6}
+
+# Which end is believed when there are several: what qmgr or an administrator did beats what a transaction's end says.
+END_RANK: Final = {
+    None: 0,
+    "lost": 1,
+    "canceled": 2,
+    "rejected": 3,
+    "discarded": 4,
+    "corrupt": 5,
+    "removed": 6,
+    "requeued": 7,
+    "deleted": 8,
+}
+
+Key = tuple[int, str]
+"""Server and queue id."""
+
+
+def is_long_queue_id(queue_id: str) -> bool:
+    """Tell enable_long_queue_ids' form: at least 6 + 4 characters of time in base 52, then z, then the inode.
+
+    Source: Postfix, src/global/mail_queue.h (MQID_LG_*). A short id is upper-case hexadecimal and has no z.
+    """
+    return "z" in queue_id[10:]
+
+
+def recipient_key(recipient: str, orig_to: str | None) -> int:
+    """Give the 64-bit key of a recipient within its queue entry: short, whatever the addresses' length."""
+    text = recipient if orig_to is None else f"{recipient}\0{orig_to}"
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)
+
+
+class Recipient:
+    """One recipient of a queue entry: its deciding attempt, and how often and when it was tried."""
+
+    __slots__ = ("attempted", "attempts", "changed", "columns", "first_attempt", "last_attempt", "stored")
+
+    def __init__(
+        self, columns: Columns, attempted: float, first: float, last: float, attempts: int, *, stored: bool
+    ) -> None:
+        self.columns = columns
+        self.attempted = attempted
+        self.first_attempt = first
+        self.last_attempt = last
+        self.attempts = attempts
+        self.stored = stored
+        self.changed = not stored
+
+
+class QueueEntry:
+    """A mail in the queue of one Postfix: (server, queue id, when it began). Times are UNIX seconds."""
+
+    __slots__ = (
+        "arrived",
+        "attempts",
+        "began",
+        "changed",
+        "columns",
+        "ended",
+        "events",
+        "last_seen",
+        "lines",
+        "mail_id",
+        "queue_id",
+        "recipients",
+        "server_id",
+        "stored",
+    )
+
+    def __init__(self, server_id: int, queue_id: str, began: float, last_seen: float) -> None:
+        self.server_id = server_id
+        self.queue_id = queue_id
+        self.began = began
+        self.last_seen = last_seen
+        self.ended: float | None = None
+        self.columns: Columns = {}
+        self.recipients: dict[int, Recipient] = {}
+        self.attempts: list[tuple[int, float, Columns]] = []
+        """New rows for delivery_attempt: recipient key, time, columns."""
+        self.events: list[tuple[float, str, str, str | None, str | None]] = []
+        """New rows for mail_event: time, component, action, linked queue id, detail."""
+        self.lines: list[int] = []
+        """Which messages of the batch it was made of: evidence if the database refuses the row."""
+        self.mail_id = 0
+        self.arrived = False
+        self.stored = False
+        self.changed = True
+
+    def owns(self, delivery: Delivery, time: float) -> bool:
+        """Tell whether a line of this queue id at this time is about this entry and not about another one."""
+        if is_long_queue_id(self.queue_id):
+            return True
+        if time < self.began - LATE_S:
+            return False
+        effect = delivery.effect
+        if effect is Effect.ARRIVED:
+            return not self.arrived and time <= self.began + LATE_S
+        if self.ended is not None and time > self.ended + LATE_S:
+            return False
+        columns = self.columns
+        if effect is Effect.MESSAGE_ID:
+            known = columns.get("message_id")
+            if known is None:
+                # Where the beginning is missing, a header long after the first line is another mail's.
+                within = HEADER_WITHIN_S if self.arrived and columns.get("queued") is None else LATE_S
+                return time <= self.last_seen + within
+            if known != delivery.columns["message_id"]:
+                # A second Message-ID header of the same mail is read at the same time as the first.
+                return self.ended is None and columns.get("queued") is None and time <= self.last_seen + LATE_S
+        elif effect is Effect.QUEUED and columns.get("queued") is not None:
+            new = delivery.columns
+            return bool(new["size"] == columns.get("size") and new["sender"] == columns.get("sender"))
+        return True
+
+    def add(self, delivery: Delivery, time: float, component: str) -> None:
+        """Fold one line into this entry."""
+        self.changed = True
+        if time < self.began:
+            self.began = time
+        if time > self.last_seen:
+            self.last_seen = time
+        _, effect, new, recipient, event = delivery
+        columns = self.columns
+        if effect is Effect.QUEUED:
+            queued = columns.get("queued")
+            if queued is None:
+                columns.update(new)
+                columns["queued"] = time
+            elif time < queued:
+                columns["queued"] = time
+            self._hold(time, is_held=False)
+        elif new:
+            for name, value in new.items():
+                if value is not None and columns.get(name) is None and name != "ended_how":
+                    columns[name] = value
+        if effect is Effect.ENDED or effect is Effect.DOOMED:
+            self._end(new["ended_how"], time if effect is Effect.ENDED else None)
+        elif effect is Effect.ARRIVED:
+            self.arrived = True
+        elif effect is Effect.EXPIRED:
+            columns["expired"] = min(time, columns.get("expired") or time)
+        elif effect is Effect.HELD:
+            self._hold(time, is_held=True)
+        elif effect is Effect.RELEASED:
+            self._hold(time, is_held=False)
+        if recipient is not None:
+            self._attempt(recipient, time)
+        if event is not None:
+            self.events.append((time, component, *event))
+
+    def _hold(self, time: float, *, is_held: bool) -> None:
+        changed = self.columns.get("hold_changed")
+        if changed is None:
+            # Taken up by the queue manager later than held: the hold line only comes late.
+            queued = self.columns.get("queued")
+            valid = is_held and (queued is None or time >= queued)
+        else:
+            valid = time >= changed
+        if valid:
+            self.columns["is_held"] = is_held
+            self.columns["hold_changed"] = time
+
+    def _end(self, how: str, time: float | None) -> None:
+        old = self.columns.get("ended_how")
+        if END_RANK[how] > END_RANK[old]:
+            self.columns["ended_how"] = how
+            if time is not None:
+                self.ended = time
+        elif time is not None and (self.ended is None or (how == old and time < self.ended)):
+            self.ended = time
+
+    def _attempt(self, columns: Columns, time: float) -> None:
+        key = recipient_key(columns["recipient"], columns["orig_to"])
+        rank = FINAL_RANK.get(columns["status"], 0)
+        is_final = rank > 0
+        known = self.recipients.get(key)
+        if known is None:
+            self.recipients[key] = Recipient(columns, time, time, time, 1, stored=False)
+            if not is_final:
+                self.attempts.append((key, time, columns))
+            return
+        known.changed = True
+        known.attempts += 1
+        known.first_attempt = min(known.first_attempt, time)
+        known.last_attempt = max(known.last_attempt, time)
+        known_rank = FINAL_RANK.get(known.columns["status"], 0)
+        was_final = known_rank > 0
+        if is_final == was_final:
+            decides = (time, rank) >= (known.attempted, known_rank)
+        else:
+            decides = is_final
+        if not is_final:
+            self.attempts.append((key, time, columns))
+        elif was_final:
+            # Two final answers (a retry after a crash): the later decides, the other stays in the story.
+            overtaken = (key, known.attempted, known.columns) if decides else (key, time, columns)
+            self.attempts.append(overtaken)
+        if decides:
+            known.columns = columns
+            known.attempted = time
+
+
+class QueueEntries:
+    """The queue entries that a batch is about, by server and queue id; oldest first."""
+
+    def __init__(self, stored: Iterable[QueueEntry] = ()) -> None:
+        self._by_key: dict[Key, list[QueueEntry]] = {}
+        for entry in stored:
+            self._by_key.setdefault((entry.server_id, entry.queue_id), []).append(entry)
+        for entries in self._by_key.values():
+            entries.sort(key=lambda entry: (entry.began, entry.mail_id))
+
+    def add(self, server_id: int, delivery: Delivery, time: float, component: str, line: int) -> None:
+        """Fold one line into the entry that it is about; a new one where it is about none of those known."""
+        key = (server_id, delivery.queue_id)
+        entries = self._by_key.get(key)
+        if entries is None:
+            entry = QueueEntry(server_id, delivery.queue_id, time, time)
+            self._by_key[key] = [entry]
+        else:
+            for entry in reversed(entries):
+                if entry.owns(delivery, time):
+                    break
+            else:
+                entry = self._begin(entries, server_id, delivery.queue_id, time)
+        entry.lines.append(line)
+        entry.add(delivery, time, component)
+
+    def _begin(self, entries: list[QueueEntry], server_id: int, queue_id: str, time: float) -> QueueEntry:
+        new = QueueEntry(server_id, queue_id, time, time)
+        place = len(entries)
+        while place and entries[place - 1].began > time:
+            place -= 1
+        if place and entries[place - 1].ended is None:
+            # Its id was free again, so its mail had left the queue; the line that said so is missing.
+            before = entries[place - 1]
+            before.changed = True
+            before.ended = before.last_seen
+            before.columns.setdefault("ended_how", "lost")
+        entries.insert(place, new)
+        return new
+
+    def changed(self) -> list[QueueEntry]:
+        """Give the entries that are to be written, in the order in which they came."""
+        return [entry for entries in self._by_key.values() for entry in entries if entry.changed]
+
+
+def line_evidence(entry: QueueEntry, messages: list[Any]) -> list[Any]:
+    """Give the messages of the batch that an entry was made of."""
+    return [messages[line] for line in entry.lines]

@@ -1,0 +1,122 @@
+"""What one transaction will store, gathered line by line.
+
+Takes messages with what `parse` made of them; keeps their deliveries in the order of the input, the counters, the
+lines that were not understood and those that no database can take. Never talks to the database.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple
+
+from ..extract import Delivery, Effect, extract_delivery
+from ..message import LogMessage
+
+# What makes two lines of one kind different: ids, numbers, addresses, quoted text.
+VARIABLE_RE: Final = re.compile(r'<[^<>]{0,300}>|"[^"]{0,300}"|\[[^\[\]]{0,300}\]|\b[0-9A-Fa-f]*[0-9][0-9A-Za-z]*\b')
+MAX_SHAPE: Final = 160
+
+
+class Unit(NamedTuple):
+    """One line's delivery on its way into the fold; `line` indexes the batch's messages."""
+
+    line: int
+    server: tuple[str, str]
+    component: str
+    delivery: Delivery
+
+
+class Unknown:
+    """Lines of one shape that were not understood."""
+
+    __slots__ = ("first", "identifier", "last", "lines", "sample")
+
+    def __init__(self, message: LogMessage) -> None:
+        self.lines = 0
+        self.first = self.last = message.time
+        self.identifier = message.identifier
+        self.sample = message.text
+
+
+class InputPosition(NamedTuple):
+    """How far an input is stored. `head_bytes` and `head_sha256` say which input it is, `position` is where to go on."""
+
+    input_id: int
+    kind: str
+    name: str
+    head_bytes: int
+    head_sha256: str
+    position: int
+    last_time: float | None
+    lines: int
+
+
+def line_shape(text: str) -> str:
+    """Give the shape of a line: what is variable in it replaced by #.
+
+    >>> line_shape('table "x" 4A5B: weird 17 times from mx[192.0.2.1]')
+    'table # #: weird # times from mx#'
+    """
+    return VARIABLE_RE.sub("#", text[: MAX_SHAPE * 4])[:MAX_SHAPE]
+
+
+class Batch:
+    """Messages that are stored together, in the order of their input."""
+
+    def __init__(self, instance_aliases: dict[str, str] | None = None) -> None:
+        self.messages: list[LogMessage] = []
+        self.units: list[Unit] = []
+        self.counters: dict[tuple[str, str, str], list[Any]] = {}
+        self.unknown: dict[tuple[str, str, str], Unknown] = {}
+        self.set_aside: list[tuple[LogMessage, str]] = []
+        self._aliases = instance_aliases or {}
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def add(self, message: LogMessage, parsed: dict[str, Any]) -> None:
+        """Take one message and what it was parsed to."""
+        action = parsed["action"]
+        component = parsed.get("component", "")
+        line = len(self.messages)
+        self.messages.append(message)
+        host = message.host
+        if "\0" in message.text or "\0" in host or "\0" in message.identifier:
+            # Postfix masks control characters; PostgreSQL's text has no NUL.
+            action = "set aside"
+            self.set_aside.append((message, "it contains a NUL character"))
+            host = host.replace("\0", "")
+            component = component.replace("\0", "")
+        elif action != "foreign" and not message.trusted:
+            action = "forged"
+        elif action == "unknown":
+            self._add_unknown(host, component, message)
+        elif action != "foreign":
+            delivery = extract_delivery(parsed)
+            if delivery is not None:
+                instance = parsed["instance"]
+                if instance in self._aliases:
+                    instance = self._aliases[instance]
+                self.units.append(Unit(line, (host, instance), component, delivery))
+        key = (host, component, action)
+        counter = self.counters.get(key)
+        if counter is None:
+            self.counters[key] = [1, message.time]
+        else:
+            counter[0] += 1
+            if message.time > counter[1]:
+                counter[1] = message.time
+
+    def _add_unknown(self, host: str, component: str, message: LogMessage) -> None:
+        key = (host, component, line_shape(message.text))
+        group = self.unknown.get(key)
+        if group is None:
+            group = self.unknown[key] = Unknown(message)
+        group.lines += 1
+        group.first = min(group.first, message.time)
+        group.last = max(group.last, message.time)
+
+
+def is_noqueue(unit: Unit) -> bool:
+    """Tell whether a unit is a row of noqueue rather than part of a queue entry."""
+    return unit.delivery.effect is Effect.NOQUEUE

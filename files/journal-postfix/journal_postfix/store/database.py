@@ -1,0 +1,241 @@
+"""The connection to PostgreSQL; the only module that imports the driver.
+
+Takes SQL with parameters, gives tuples. The driver's exceptions end here: StoreUnavailable where a later try may
+succeed, RowRefused where the database does not take a value, StoreError for everything that an operator must mend.
+Never builds SQL out of values.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import psycopg2
+import psycopg2.errors
+import psycopg2.extensions
+import psycopg2.extras
+
+from ..errors import StoreError, StoreUnavailable
+
+MIN_SERVER_VERSION = 150000
+
+# A connection that dies without a word (a pulled cable) is noticed within half a minute, not after two hours.
+CONNECTION_DEFAULTS = {
+    "application_name": "journal-postfix",
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30000,
+    "client_encoding": "UTF8",
+}
+
+
+class RowRefused(StoreError):
+    """The database does not take a row: a NUL, a number out of range, a text too long for an index."""
+
+
+_REFUSED = (
+    psycopg2.DataError,
+    psycopg2.IntegrityError,
+    psycopg2.errors.ProgramLimitExceeded,
+    # A lone surrogate or a NUL, found by the driver before the server sees it.
+    UnicodeEncodeError,
+    ValueError,
+)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except _REFUSED as error:
+        raise RowRefused(str(error).strip()) from error
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise StoreError(f"database: {_first_line(error)}; grant it, or connect as the role that the schema names") from (
+            error
+        )
+    except psycopg2.errors.UndefinedTable as error:
+        raise StoreError(f"database: {_first_line(error)}; run 'journal-postfix schema apply' first") from error
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise StoreUnavailable(f"database: {_first_line(error)}") from error
+    except psycopg2.Error as error:
+        raise StoreError(f"database: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class Database:
+    """One connection, opened at the first use and again after it was lost."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self._connection: Any = None
+        self._settings: tuple[str, ...] = ()
+
+    def configure(self, *settings: str) -> None:
+        """Give SET commands that each new connection of this object begins with."""
+        self._settings = settings
+
+    def connection(self) -> Any:
+        """Give the open connection; StoreUnavailable or StoreError say what keeps it from opening."""
+        if self._connection is not None and not self._connection.closed:
+            return self._connection
+        try:
+            parameters = {**CONNECTION_DEFAULTS, **psycopg2.extensions.parse_dsn(self.dsn)}
+        except psycopg2.ProgrammingError as error:
+            raise StoreError(f"database: the setting 'database' is no connection string: {_first_line(error)}") from None
+        try:
+            connection = psycopg2.connect(**parameters)
+        except psycopg2.OperationalError as error:
+            raise StoreUnavailable(
+                f"database: cannot connect ({_first_line(error)}); is PostgreSQL running, and does the setting "
+                "'database' name its host, database and user?"
+            ) from error
+        if connection.server_version < MIN_SERVER_VERSION:
+            version = connection.server_version // 10000
+            connection.close()
+            raise StoreError(f"database: PostgreSQL {version} is too old; 15 or newer is needed")
+        with _translated():
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("SET timezone = 'UTC'")
+                for setting in self._settings:
+                    cursor.execute(setting)
+        self._connection = connection
+        return connection
+
+    def close(self) -> None:
+        """Close the connection; what was not committed is gone."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run a block in one transaction: committed at its end, rolled back on any exception.
+
+        When COMMIT itself is cut off nobody knows whether it took place: StoreUnavailable, and the stored position
+        tells the next run.
+        """
+        self.execute("BEGIN")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        connection = self._connection
+        if connection is None or connection.closed:
+            self._connection = None
+            return
+        try:
+            self.execute("ROLLBACK")
+        except StoreError:
+            self.close()
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Run a block that may be refused (RowRefused) without its transaction: the block alone is undone."""
+        self.execute("SAVEPOINT attempt")
+        try:
+            yield
+        except RowRefused:
+            self.execute("ROLLBACK TO SAVEPOINT attempt")
+            raise
+        self.execute("RELEASE SAVEPOINT attempt")
+
+    def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> int:
+        """Run one command; give the number of rows that it touched."""
+        connection = self.connection()
+        with _translated(), connection.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+            return int(cursor.rowcount)
+
+    def fetch(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one query; give its rows."""
+        connection = self.connection()
+        with _translated(), connection.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+            return list(cursor.fetchall())
+
+    def fetch_dicts(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[dict[str, Any]]:
+        """Run one query; give its rows by column name."""
+        connection = self.connection()
+        with _translated(), connection.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+            names = [column.name for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def execute_values(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run `INSERT … VALUES %s …` for all rows at once."""
+        connection = self.connection()
+        with _translated(), connection.cursor() as cursor:
+            psycopg2.extras.execute_values(cursor, sql, rows, page_size=max(len(rows), 1))
+
+    def copy(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run `COPY … FROM STDIN` (text format) with the rows."""
+        connection = self.connection()
+        with _translated(), connection.cursor() as cursor:
+            data = "".join([copy_line(row) for row in rows]).encode()
+            cursor.copy_expert(sql, io.BytesIO(data), 1 << 18)
+
+
+def copy_line(row: Sequence[Any]) -> str:
+    r"""Give a row in COPY's text format: tabs between, \N for None.
+
+    >>> copy_line(("a\tb", None, 1.5, True))
+    'a\\tb\t\\N\t1.5\tt\n'
+    """
+    return "\t".join([_copy_value(value) for value in row]) + "\n"
+
+
+def _copy_value(value: Any) -> str:
+    if value is None:
+        return "\\N"
+    if type(value) is str:
+        if "\\" in value:
+            value = value.replace("\\", "\\\\")
+        if "\n" in value or "\t" in value or "\r" in value:
+            value = value.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+        return str(value)
+    if value is True:
+        return "t"
+    if value is False:
+        return "f"
+    if type(value) is bytes:
+        return "\\\\x" + value.hex()
+    return str(value)
+
+
+@lru_cache(maxsize=1024)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def timestamp(time: float | None) -> str | None:
+    """Give UNIX seconds as PostgreSQL reads a timestamptz, to the microsecond.
+
+    >>> timestamp(1763871205.123456)
+    '2025-11-23 04:13:25.123456+00'
+    """
+    if time is None:
+        return None
+    micros = round(time * 1_000_000)
+    second, micro = divmod(micros, 1_000_000)
+    if micro:
+        return f"{_second(second)}.{micro:06d}+00"
+    return f"{_second(second)}+00"
+
+
+def seconds(value: datetime | None) -> float | None:
+    """Give a timestamptz as UNIX seconds."""
+    return None if value is None else value.timestamp()

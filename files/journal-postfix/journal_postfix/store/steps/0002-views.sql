@@ -1,0 +1,251 @@
+-- The public views: stable names for people, Grafana and the look-ups. Tables may change, these do not.
+
+CREATE FUNCTION mail_state(
+    ended_how text, expired timestamptz, is_held boolean
+) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+SELECT CASE
+    WHEN expired IS NOT NULL THEN 'expired'
+    WHEN ended_how IS NOT NULL THEN ended_how
+    WHEN is_held THEN 'held'
+    ELSE 'queued'
+END
+$$;
+COMMENT ON FUNCTION mail_state IS
+'Where a queue entry stands: queued, held, or how it ended (expired, removed, deleted, requeued, canceled, …)';
+
+CREATE FUNCTION recipient_fate(status text, state text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+SELECT CASE
+    WHEN status <> 'deferred' THEN status
+    WHEN state = 'expired' THEN 'expired'
+    WHEN state = 'held' THEN 'held'
+    WHEN state IN ('deleted', 'discarded', 'canceled') THEN 'discarded'
+    WHEN state = 'rejected' THEN 'rejected'
+    WHEN state = 'requeued' THEN 'queued'
+    ELSE status
+END
+$$;
+COMMENT ON FUNCTION recipient_fate IS
+'The one place that derives a recipient''s fate: what its deciding attempt said, unless the entry as a whole ended '
+'in another way while the recipient was still deferred';
+
+CREATE VIEW mail AS
+SELECT
+    f.mail_id,
+    s.host,
+    s.instance,
+    f.queue_id,
+    f.began,
+    f.ended,
+    mail_state(f.ended_how, f.expired, f.is_held) AS state,
+    f.sender,
+    f.message_id,
+    f.subject,
+    f.size,
+    f.nrcpt,
+    f.origin,
+    f.service,
+    f.client_hostname,
+    f.client_ip,
+    f.client_port,
+    f.helo,
+    f.proto,
+    f.sasl_method,
+    f.sasl_username,
+    f.sasl_sender,
+    f.uid,
+    f.resent_message_id,
+    f.orig_queue_id,
+    f.orig_client,
+    f.reject_stage,
+    f.smtp_code,
+    f.dsn,
+    f.reason,
+    f.queued,
+    f.expired,
+    f.last_seen
+FROM delivery_from AS f
+INNER JOIN mail_server AS s ON f.server_id = s.server_id;
+COMMENT ON VIEW mail IS 'One row per queue entry: what came in, from where, and where it stands';
+COMMENT ON COLUMN mail.state IS
+'queued, held, removed (done), expired, deleted, requeued, canceled, discarded, rejected, corrupt, lost';
+
+CREATE VIEW mail_recipient AS
+SELECT
+    t.mail_id,
+    t.recipient_key,
+    t.recipient,
+    t.orig_to,
+    recipient_fate(t.status, mail_state(f.ended_how, f.expired, f.is_held)) AS fate,
+    t.status,
+    t.dsn,
+    t.component,
+    t.service,
+    t.relay_host,
+    t.relay_ip,
+    t.relay_port,
+    t.relay_path,
+    t.response,
+    t.tls,
+    t.delay,
+    t.delay_before_queue,
+    t.delay_in_queue,
+    t.delay_connection,
+    t.delay_transmission,
+    t.attempts,
+    t.attempted,
+    t.first_attempt,
+    t.last_attempt,
+    t.next_queue_id
+FROM delivery_to AS t
+INNER JOIN delivery_from AS f ON t.mail_id = f.mail_id;
+COMMENT ON VIEW mail_recipient IS 'One row per queue entry and recipient: what became of it';
+COMMENT ON COLUMN mail_recipient.fate IS
+'sent, deferred, bounced, expired, undeliverable, deliverable, discarded, rejected, held, queued';
+
+CREATE VIEW mail_attempt AS
+SELECT
+    a.mail_id,
+    a.recipient_key,
+    t.recipient,
+    t.orig_to,
+    a.attempted AS "time",
+    a.status,
+    a.dsn,
+    a.component,
+    a.relay_host,
+    a.relay_ip,
+    a.relay_port,
+    a.delay,
+    a.response
+FROM delivery_attempt AS a
+INNER JOIN delivery_to AS t ON a.mail_id = t.mail_id AND a.recipient_key = t.recipient_key
+UNION ALL
+SELECT
+    t.mail_id,
+    t.recipient_key,
+    t.recipient,
+    t.orig_to,
+    t.attempted AS "time",
+    t.status,
+    t.dsn,
+    t.component,
+    t.relay_host,
+    t.relay_ip,
+    t.relay_port,
+    t.delay,
+    t.response
+FROM delivery_to AS t
+WHERE t.status <> 'deferred';
+COMMENT ON VIEW mail_attempt IS 'Every attempt to deliver: the deferred ones and the final one';
+
+CREATE VIEW mail_rejected AS
+SELECT
+    n.noqueue_id,
+    n."time",
+    s.host,
+    s.instance,
+    n.component,
+    n.service,
+    n.action,
+    n.stage,
+    n.sender,
+    n.recipient,
+    n.client_hostname,
+    n.client_ip,
+    n.client_port,
+    n.helo,
+    n.proto,
+    n.sasl_method,
+    n.sasl_username,
+    n.smtp_code,
+    n.dsn,
+    n.reason
+FROM noqueue AS n
+INNER JOIN mail_server AS s ON n.server_id = s.server_id
+WHERE n.action IN ('reject', 'milter-reject', 'proxy-reject', 'hangup');
+COMMENT ON VIEW mail_rejected IS 'One row per rejection that got no queue id';
+
+CREATE VIEW mail_link AS
+SELECT
+    e.mail_id,
+    CASE e.detail
+        WHEN 'non-delivery' THEN 'bounce'
+        WHEN 'delay' THEN 'delay warning'
+        WHEN 'delivery status' THEN 'success notice'
+        ELSE e.action
+    END AS kind,
+    e."time",
+    e.linked_queue_id,
+    next.mail_id AS linked_mail_id
+FROM mail_event AS e
+INNER JOIN delivery_from AS f ON e.mail_id = f.mail_id
+LEFT JOIN LATERAL (
+    SELECT c.mail_id
+    FROM delivery_from AS c
+    WHERE
+        c.queue_id = e.linked_queue_id AND c.server_id = f.server_id
+        AND c.began BETWEEN e."time" - INTERVAL '1 minute' AND e."time" + INTERVAL '1 minute'
+    ORDER BY abs(extract(EPOCH FROM c.began - e."time")), c.mail_id
+    LIMIT 1
+) AS next ON TRUE
+WHERE e.linked_queue_id IS NOT NULL
+UNION ALL
+SELECT
+    t.mail_id,
+    CASE t.component WHEN 'local' THEN 'forwarded' ELSE 'queued' END AS kind,
+    t.attempted AS "time",
+    t.next_queue_id AS linked_queue_id,
+    next.mail_id AS linked_mail_id
+FROM delivery_to AS t
+INNER JOIN delivery_from AS f ON t.mail_id = f.mail_id
+LEFT JOIN LATERAL (
+    SELECT c.mail_id
+    FROM delivery_from AS c
+    WHERE
+        c.queue_id = t.next_queue_id
+        AND c.mail_id <> t.mail_id
+        AND (c.server_id = f.server_id OR t.component <> 'local')
+        -- A reply's text is the next hop's choice: the entry must fit in time, and in its message-id.
+        AND c.began BETWEEN t.attempted - INTERVAL '1 hour' AND t.attempted + INTERVAL '1 minute'
+        AND (c.message_id IS NOT DISTINCT FROM f.message_id OR t.component = 'local')
+    ORDER BY abs(extract(EPOCH FROM c.began - t.attempted)), c.mail_id
+    LIMIT 1
+) AS next ON TRUE
+WHERE t.next_queue_id IS NOT NULL
+UNION ALL
+SELECT
+    origin.mail_id,
+    CASE f.origin WHEN 'pickup' THEN 'requeued' ELSE 'filtered' END AS kind,
+    f.began AS "time",
+    f.queue_id AS linked_queue_id,
+    f.mail_id AS linked_mail_id
+FROM delivery_from AS f
+INNER JOIN LATERAL (
+    SELECT p.mail_id
+    FROM delivery_from AS p
+    WHERE
+        p.queue_id = f.orig_queue_id
+        AND p.mail_id <> f.mail_id
+        AND p.began <= f.began + INTERVAL '1 minute'
+        AND (f.origin <> 'pickup' OR p.server_id = f.server_id)
+        AND (p.ended IS NULL OR f.origin = 'pickup' OR p.ended >= f.began - INTERVAL '1 minute')
+    ORDER BY p.began DESC, p.mail_id
+    LIMIT 1
+) AS origin ON TRUE
+WHERE f.orig_queue_id IS NOT NULL;
+COMMENT ON VIEW mail_link IS
+'From one queue entry to the next leg: bounce, delay warning, success notice, forwarded, queued, requeued, filtered. '
+'linked_mail_id is NULL when no such entry is in this database';
+
+CREATE VIEW input_state AS
+SELECT
+    p.input_id,
+    p.kind,
+    p.name,
+    p.position,
+    p.cursor,
+    p.last_time,
+    p.lines,
+    p.updated
+FROM input_position AS p;
+COMMENT ON VIEW input_state IS 'How far each input has been stored';
