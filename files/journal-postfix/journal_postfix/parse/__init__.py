@@ -1,0 +1,42 @@
+"""Read one Postfix log line: `parse(identifier, message)`, pure, total and in bounded time.
+
+Takes the identifier (`postfix/submission/smtpd`) and the text that Postfix logged, gives a dict with `action` and every
+syntactic element under the name that the manual gives it. Never raises, never looks at a clock, a file or another line.
+
+How it goes: the identifier's last part names the component; the head of the text (severity, queue id, first word)
+chooses among the component's grammar entries; the first entry whose pattern takes the *whole* text converts the groups.
+An entry without a fitting line costs nothing, and a new kind of line is a new entry in the module of its component.
+
+Text that others chose (addresses, HELO names, header text, replies of remote servers) stands between marks that
+Postfix wrote. Each grammar reads from the side where only Postfix writes: a status line from the front, a reject's
+context and a header check's origin from the end. What cannot be told apart is listed in the modules that have it.
+"""
+
+from __future__ import annotations
+
+from .bounce import ENTRIES as BOUNCE
+from .cleanup import ENTRIES as CLEANUP
+from .delivery import ENTRIES as DELIVERY
+from .engine import Parser, build_parser, split_identifier
+from .grammar import Entry
+from .pickup import ENTRIES as PICKUP
+from .postsuper import ENTRIES as POSTSUPER
+from .qmgr import ENTRIES as QMGR
+from .smtp import ENTRIES as SMTP
+from .smtpd import ENTRIES as SMTPD
+
+__all__ = ["ENTRIES", "parse", "split_identifier"]
+
+# The order matters only between entries that can read the same line: the more special one comes first.
+ENTRIES: tuple[Entry, ...] = (
+    *SMTPD,
+    *PICKUP,
+    *CLEANUP,
+    *QMGR,
+    *DELIVERY,
+    *SMTP,
+    *BOUNCE,
+    *POSTSUPER,
+)
+
+parse: Parser = build_parser(ENTRIES)

@@ -1,0 +1,96 @@
+"""cleanup(8): message ids, header and body checks, milters at the end of the message, and mail that ends here.
+
+Takes nothing, gives `ENTRIES`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .context import decided, put_reply, split_origin
+from .grammar import Fields, entry, named
+from .tokens import CLIENT, STAGE
+
+
+def _put_checked(fields: Fields, kind: str, content: str) -> None:
+    """Store what a check looked at: its class, its text, and the subject when it is that header."""
+    fields["class"] = kind
+    fields["header"] = content
+    if kind == "header" and content[:8].lower() == "subject:":
+        fields["subject"] = content[8:].lstrip(" ")
+
+
+def _checked(fields: Fields, match: re.Match[str]) -> bool:
+    """Convert `ACTION: CLASS CONTENT from ORIGIN; CONTEXT: TEXT` (cleanup_act_log, src/cleanup/cleanup_message.c)."""
+    action, kind, rest = match.groups()
+    split = split_origin(fields, rest)
+    if split is None:
+        return False
+    fields["action"] = action
+    content, text = split
+    _put_checked(fields, kind, content)
+    if text is not None:
+        if action == "reject" or action.endswith("-reject"):
+            put_reply(fields, text)
+        else:
+            fields["reason"] = text
+    return True
+
+
+def _mime_error(fields: Fields, match: re.Match[str]) -> bool:
+    """Convert `reject: mime-error REASON: CONTENT from ORIGIN; from=<S> to=<R>` (cleanup_mime_error_callback)."""
+    split = split_origin(fields, match[2])
+    if split is None:
+        return False
+    fields["reason"] = match[1]
+    fields["header"] = split[0]
+    return True
+
+
+# "message not accepted, try again later" alone, or behind " -- " (src/cleanup/cleanup_map11.c and others).
+_NOT_ACCEPTED = r"(?:(.*) -- )?message not accepted, try again later"
+
+ENTRIES = (
+    entry("cleanup.message_id", "cleanup", "message-id", r"message-id=(.*)", named("message_id")),
+    entry(
+        "cleanup.resent_message_id",
+        "cleanup",
+        "resent-message-id",
+        r"resent-message-id=(.*)",
+        named("resent_message_id"),
+    ),
+    entry("cleanup.removed", "cleanup", "removed", r"removed \((canceled|discarded)\)", named("reason")),
+    entry(
+        "cleanup.mime_error",
+        "cleanup",
+        "reject",
+        r"reject: mime-error ([^:]*+): (.*)",
+        _mime_error,
+    ),
+    entry(
+        "cleanup.action",
+        "cleanup",
+        "reject warning info hold discard redirect replace prepend strip filter bcc pass delay",
+        r"([a-z]++): (header|body|content) (.*)",
+        _checked,
+    ),
+    entry(
+        "cleanup.milter",
+        "cleanup",
+        "milter-reject milter-hold milter-discard",
+        rf"([a-z-]++): {STAGE} from {CLIENT}: (.*)",
+        decided,
+    ),
+    entry("cleanup.milter_checks", "cleanup", "", r"(milter-[a-z]++-[a-z]++): ([a-z]++) (.*)", _checked),
+    entry(
+        "cleanup.rejected",
+        "cleanup qmgr oqmgr",
+        "message",
+        r"message rejected: (.*)",
+        named("reason"),
+        action="message_rejected",
+        severe=True,
+    ),
+    entry("cleanup.not_accepted", "cleanup", "", _NOT_ACCEPTED, named("reason"), severe=True),
+    entry("cleanup.masq_info", "cleanup", "", _NOT_ACCEPTED, named("reason")),
+)

@@ -1,0 +1,196 @@
+"""The context that smtpd and cleanup put behind a text: `TEXT; from=<S> to=<R> proto=P helo=<H> …`.
+
+Takes a text, gives TEXT and the elements of its context. TEXT is chosen by others (a remote server's reply in an
+address verification, a policy service, a header) and may hold a whole context of its own, so the search goes from the
+last `; from=<` to the first, and takes the first place from which the strict grammar reads to the end of the line.
+
+Why a fake context does not win: behind the real one no `;` can stand outside double quotes, because HELO names have it
+masked and addresses have it quoted; and a fake one inside a quoted local part has to get across the closing `"`, which
+the strict grammar allows nowhere but in a SASL user name. Hence the rule for `sasl_username`, which is logged raw: it
+may not contain what every real context ends with, ` helo=<` or `> proto=`. (A user whose *login name* contains a whole
+context could still fake one; the log alone cannot tell.)
+
+Postfix <= 3.4 (or info_log_address_format = internal) logs addresses unquoted; only when no strict reading exists are
+they taken as they stand.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .grammar import Fields
+from .tokens import ADDRESS, DSN, HELO, PROTO, XTEXT, compiled
+
+# log_whatsup() and smtpd_reject (src/smtpd/smtpd_check.c), milter_header_log (src/smtpd/smtpd_milter.c): each part
+# brings its own leading blank and stands only when smtpd has it.
+_SASL = rf"(?: sasl_method=([^ ]++))?+(?: sasl_username=(.*?))?(?: sasl_sender={XTEXT})?+"
+_CONTEXT = compiled(rf";(?: from=<{ADDRESS}>)?+(?: to=<{ADDRESS}>)?+(?: proto={PROTO})?+(?: helo=<{HELO}>)?+{_SASL}")
+_AFTER_ADDRESSES = compiled(rf" proto={PROTO}(?: helo=<{HELO}>)?+{_SASL}")
+_STARTS = (" from=<", " to=<", " proto=", " helo=<")
+_NAMES = ("sender", "recipient", "proto", "helo", "sasl_method", "sasl_username", "sasl_sender")
+
+# Postfix writes at most 2000 bytes, room for some 250 of the shortest fake context; the work stays bounded anyway.
+_MAX_CANDIDATES = 64
+
+# "CODE DSN text" of a reply; milter replies of several lines have `-` behind the code. cleanup logs the DSN alone.
+_REPLY = compiled(rf"(?:([2-5][0-9][0-9])[ -])?+(?:{DSN}(?: |\Z))?+(.*)")
+
+# A header check's origin: cleanup's smtp client, or `local` for pickup, bounce and forwarded mail, or `unknown`.
+_ORIGIN = compiled(r"(?:([^ \[\]]++)\[([^ \[\]]++)\](?::(?:([0-9]{1,5}+)|unknown))?+|local|unknown)")
+_ACTION_CONTEXT = compiled(
+    rf"; from=<{ADDRESS}>(?: to=<{ADDRESS}>)?+(?: proto={PROTO})?+(?: helo=<{HELO}>)?+(?:: (.*))?+"
+)
+_ACTION_AFTER_ADDRESSES = compiled(rf" proto={PROTO}(?: helo=<{HELO}>)?+(?:: (.*))?+")
+
+
+def _is_username(name: str | None) -> bool:
+    """Tell whether `name` can be a logged SASL user name rather than the rest of a context (see above)."""
+    return name is None or (" helo=<" not in name and "> proto=" not in name)
+
+
+def _raw_context(text: str, at: int) -> tuple[str | None, ...] | None:
+    """Read the context at `at` with unquoted addresses: everything between `from=<` and the last `> proto=`."""
+    close = text.rfind("> proto=", at)
+    if close < 0:
+        return None
+    rest = _AFTER_ADDRESSES.fullmatch(text, close + 1)
+    if rest is None or not _is_username(rest[4]):
+        return None
+    addresses = text[at + 1 : close]
+    if addresses.startswith(" to=<"):
+        return (None, addresses[5:], *rest.groups())
+    if not addresses.startswith(" from=<"):
+        return None
+    sender, to, recipient = addresses[7:].partition("> to=<")
+    return (sender, recipient if to else None, *rest.groups())
+
+
+def _strict_context(text: str, at: int) -> tuple[str | None, ...] | None:
+    match = _CONTEXT.fullmatch(text, at)
+    return match.groups() if match is not None and _is_username(match[6]) else None
+
+
+def split_context(fields: Fields, text: str) -> str:
+    """Store the elements of the context at the end of `text`, and give the text before it; all of it if there is none.
+
+    `sasl_username` stands in angle brackets in the lines of milters and proxies, and there without `sasl_method`.
+    """
+    for read in (_strict_context, _raw_context):
+        end = len(text)
+        for _ in range(_MAX_CANDIDATES):
+            at = text.rfind("; ", 0, end)
+            while at >= 0 and not text.startswith(_STARTS, at + 1):
+                at = text.rfind("; ", 0, at + 1)
+            if at < 0:
+                break
+            groups = read(text, at)
+            if groups is not None:
+                for name, value in zip(_NAMES, groups, strict=True):
+                    if value is not None:
+                        fields[name] = value
+                user = groups[5]
+                if user is not None and groups[4] is None and user[:1] == "<" and user[-1:] == ">" and len(user) > 1:
+                    fields["sasl_username"] = user[1:-1]
+                return text[:at]
+            end = at + 1
+    # An error of the server itself has no context, and in a line that was cut at 2000 bytes it is gone; what is left
+    # ends with the text's own `;` when the text was empty or the cut fell behind it.
+    return text.removesuffix(";")
+
+
+def put_reply(fields: Fields, text: str) -> None:
+    """Store a reply's SMTP code and enhanced status code, where there are any, and the rest as `reason`."""
+    match = _REPLY.fullmatch(text)
+    assert match is not None  # every part is optional
+    code, dsn, reason = match.groups()
+    if code is not None:
+        fields["smtp_code"] = int(code)
+    if dsn is not None:
+        fields["dsn"] = dsn
+    fields["reason"] = reason
+
+
+# Actions whose text is a reply to the client; the others log an explanation or a rule's own words.
+_REPLIES = frozenset({"reject", "reject_warning", "milter-reject", "proxy-accept", "proxy-reject"})
+
+
+def decided(fields: Fields, match: re.Match[str]) -> bool:
+    """Convert `ACTION: WHERE from CLIENT: TEXT; CONTEXT`, of smtpd's restrictions or a milter."""
+    action, stage, hostname, ip, port, text = match.groups()
+    fields["action"] = action
+    fields["reject_stage"] = stage
+    fields["client_hostname"] = hostname
+    fields["client_ip"] = ip
+    if port is not None:
+        fields["client_port"] = int(port)
+    text = split_context(fields, text)
+    if action in _REPLIES:
+        put_reply(fields, text)
+    else:
+        fields["reason"] = text
+    return True
+
+
+def _is_optional_text(text: str | None) -> bool:
+    """Tell whether `text` can be what a rule says, rather than the rest of a context that begins in quotes."""
+    return text is None or (" helo=<" not in text and "> to=<" not in text)
+
+
+def _strict_action(text: str, at: int) -> tuple[str | None, ...] | None:
+    match = _ACTION_CONTEXT.fullmatch(text, at)
+    return match.groups() if match is not None and _is_optional_text(match[5]) else None
+
+
+def _raw_action(text: str, at: int) -> tuple[str | None, ...] | None:
+    """Read a header check's context with unquoted addresses, see `_raw_context`."""
+    after: tuple[str | None, ...]
+    close = text.rfind("> proto=", at)
+    if close >= 0:
+        rest = _ACTION_AFTER_ADDRESSES.fullmatch(text, close + 1)
+        if rest is None or not _is_optional_text(rest[3]):
+            return None
+        after = rest.groups()
+    else:
+        # Local mail has neither protocol nor HELO name: the addresses end at the first `>: `, or with the line.
+        close = text.find(">: ", at)
+        after = (None, None, None if close < 0 else text[close + 3 :])
+        if close < 0:
+            if not text.endswith(">"):
+                return None
+            close = len(text) - 1
+    sender, to, recipient = text[at + 8 : close].partition("> to=<")
+    return (sender, recipient if to else None, *after)
+
+
+def split_origin(fields: Fields, text: str) -> tuple[str, str | None] | None:
+    """Split `CONTENT from ORIGIN; from=<S> to=<R> proto=P helo=<H>: TEXT`, storing origin and context.
+
+    Give the content and the optional TEXT; None, with nothing stored, when no place reads like an origin.
+    """
+    for read in (_strict_action, _raw_action):
+        at = len(text)
+        for _ in range(_MAX_CANDIDATES):
+            at = text.rfind("; from=<", 0, at)
+            if at < 0:
+                break
+            start = text.rfind(" from ", 0, at)
+            if start < 0:
+                break
+            origin = _ORIGIN.fullmatch(text, start + 6, at)
+            if origin is None:
+                continue
+            groups = read(text, at)
+            if groups is None:
+                continue
+            fields["origin"] = origin[0]
+            hostname, ip, port = origin.groups()
+            if hostname is not None:
+                fields["client_hostname"] = hostname
+                fields["client_ip"] = ip
+                if port is not None:
+                    fields["client_port"] = int(port)
+            for name, value in zip(_NAMES[:4], groups[:4], strict=True):
+                if value is not None:
+                    fields[name] = value
+            return text[:start], groups[4]
+    return None

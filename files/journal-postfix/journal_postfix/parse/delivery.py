@@ -1,0 +1,141 @@
+"""The status line of every delivery agent: one line for one attempt at one recipient.
+
+Takes nothing, gives `ENTRIES`. The line is `to=<R>, orig_to=<O>, relay=R, conn_use=N, delay=D, delays=A/B/C/D, tls=T,
+dsn=X, status=S (TEXT)` (log_adhoc, src/global/log_adhoc.c): the addresses are quoted, the middle is Postfix's own, and
+TEXT, which the remote server may choose, is everything behind the first `status=S (` that follows this middle. A line
+that was cut at 2000 bytes lacks the closing parenthesis; whether a `)` at the very end of such a line is Postfix's or
+the text's own cannot be told.
+
+Postfix <= 3.4 logs addresses unquoted: then they end at the first `>, relay=` from which the line reads to its end. A
+sender of that time who puts a whole fake line into a recipient's address cannot be told from a real one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from .grammar import Convert, Fields, entry, named
+from .queued import forwarded_as, queued_as
+from .tokens import ADDRESS, DSN, NUMBER, RELAY, SECONDS, compiled
+
+_MIDDLE = (
+    rf" relay={RELAY},(?: conn_use=({NUMBER}),)?+ delay=({SECONDS}),"
+    rf" delays=({SECONDS})/({SECONDS})/({SECONDS})/({SECONDS}),"
+    rf"(?: tls=([^ ,]++),)?+ dsn={DSN}, status=([A-Za-z-]++) \((.*)"
+)
+_STATUS = rf"to=<{ADDRESS}>,(?: orig_to=<{ADDRESS}>,)?+{_MIDDLE}"
+_AFTER_ADDRESSES = compiled(_MIDDLE)
+
+# Postfix writes at most 2000 bytes, room for 200 of these marks.
+_MAX_CANDIDATES = 64
+
+
+# The groups of `_STATUS`: text, or None for those of an optional part.
+_Groups = tuple[Any, ...]
+
+
+def _put_status(fields: Fields, groups: _Groups) -> str:
+    """Store the groups of `_STATUS`, and give the response."""
+    (recipient, orig_to, relay_host, relay_ip, relay_port, relay_path, conn_use) = groups[:7]
+    (delay, before, active, setup, transmission, tls, dsn, status, response) = groups[7:]
+    fields["recipient"] = recipient
+    if orig_to is not None:
+        fields["orig_to"] = orig_to
+    fields["relay_host"] = relay_host
+    if relay_ip is not None:
+        fields["relay_ip"] = relay_ip
+        if relay_port is not None:
+            fields["relay_port"] = int(relay_port)
+    elif relay_path is not None:
+        fields["relay_path"] = relay_path
+    if conn_use is not None:
+        fields["conn_use"] = int(conn_use)
+    fields["delay"] = float(delay)
+    fields["delays"] = [float(before), float(active), float(setup), float(transmission)]
+    if tls is not None:
+        fields["tls"] = tls
+    fields["dsn"] = dsn
+    fields["status"] = status
+    text: str = response[:-1] if response[-1:] == ")" else response
+    fields["response"] = text
+    return text
+
+
+def _plain(fields: Fields, groups: _Groups) -> None:
+    _put_status(fields, groups)
+
+
+def _local(fields: Fields, groups: _Groups) -> None:
+    response = _put_status(fields, groups)
+    if response.startswith("forwarded as ") and fields["status"] == "sent":
+        _put_next(fields, forwarded_as(response), "forwarded")
+
+
+def _smtp(fields: Fields, groups: _Groups) -> None:
+    response = _put_status(fields, groups)
+    if "queued as " in response and fields["status"] == "sent":
+        _put_next(fields, queued_as(response), "queued")
+
+
+def _put_next(fields: Fields, queue_id: str | None, kind: str) -> None:
+    if queue_id is not None:
+        fields["next_queue_id"] = queue_id
+        fields["next_kind"] = kind
+
+
+_Put = Callable[[Fields, _Groups], None]
+
+
+def _quoted(put: _Put) -> Convert:
+    """Convert a line whose addresses are in the external form."""
+
+    def convert(fields: Fields, match: re.Match[str]) -> bool:
+        put(fields, match.groups())
+        return True
+
+    return convert
+
+
+def _raw(put: _Put) -> Convert:
+    """Convert a line whose addresses are in the internal form of Postfix <= 3.4."""
+
+    def convert(fields: Fields, match: re.Match[str]) -> bool:
+        rest: str = match[1]
+        at = -1
+        for _ in range(_MAX_CANDIDATES):
+            at = rest.find(">, relay=", at + 1)
+            if at < 0:
+                return False
+            middle = _AFTER_ADDRESSES.fullmatch(rest, at + 2)
+            if middle is not None:
+                recipient, mark, orig_to = rest[:at].partition(">, orig_to=<")
+                put(fields, (recipient, orig_to if mark else None, *middle.groups()))
+                return True
+        return False
+
+    return convert
+
+
+_AGENTS: tuple[tuple[str, _Put], ...] = (
+    ("smtp lmtp", _smtp),
+    ("local", _local),
+    ("virtual pipe error discard qmgr oqmgr cleanup", _plain),
+)
+
+ENTRIES = (
+    *(entry("delivery.status", who, "to", _STATUS, _quoted(put), action="delivery") for who, put in _AGENTS),
+    *(entry("delivery.status", who, "to", r"to=<(.*)", _raw(put), action="delivery") for who, put in _AGENTS),
+    *(
+        entry(
+            "delivery.pass",
+            "smtp lmtp local virtual",
+            "passing",
+            rf"passing <{address}> to transport=([^ ]++)",
+            named("recipient", "transport"),
+            action="pass_transport",
+        )
+        for address in (ADDRESS, "(.*)")
+    ),
+)

@@ -1,0 +1,168 @@
+"""smtpd(8) and qmqpd(8): sessions, transactions, and what the restrictions decided.
+
+Takes nothing, gives `ENTRIES`. Undecidable by the log alone: a SASL user name is logged raw, so one that ends like the
+next elements of its line (`bob, sasl_sender=x`) reads as these elements.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from .context import decided, put_reply, split_context
+from .grammar import Fields, entry, named, nothing
+from .queued import queued_as
+from .tokens import CLIENT, NUMBER, STAGE, XTEXT, compiled
+
+_CLIENT_NAMES = ("client_hostname", "client_ip", "client_port:int")
+
+# src/smtpd/smtpd.c, mail_open_stream(): the line "%s: client=%s" and what may follow it. The user name comes first, so
+# the earliest place from which the rest reads to the end is where it ends.
+_CLIENT_REST = compiled(
+    rf"(?:, sasl_method=([^ ,]*+), sasl_username=(.*?))?"
+    rf"(?:, sasl_sender={XTEXT})?+(?:, orig_queue_id=([^ ,]++))?+(?:, orig_client=([^ ]++))?+"
+)
+_CLIENT_REST_NAMES = ("sasl_method", "sasl_username", "sasl_sender", "orig_queue_id", "orig_client")
+
+
+def _client(fields: Fields, match: re.Match[str]) -> bool:
+    hostname, ip, port, rest = match.groups()
+    more = None
+    if rest:
+        more = _CLIENT_REST.fullmatch(rest)
+        if more is None:
+            return False
+    fields["client_hostname"] = hostname
+    fields["client_ip"] = ip
+    if port is not None:
+        fields["client_port"] = int(port)
+    if more is not None:
+        for name, value in zip(_CLIENT_REST_NAMES, more.groups(), strict=True):
+            if value is not None:
+                fields[name] = value
+    return True
+
+
+@lru_cache(maxsize=1024)
+def _counts(statistics: str) -> tuple[tuple[str, int, int], ...]:
+    """Read ` ehlo=1 rcpt=0/1` as (name, accepted, all); most sessions of a server share a few of these texts."""
+    counts = []
+    for word in statistics.split():
+        name, _, value = word.partition("=")
+        good, slash, total = value.partition("/")
+        counts.append((name, int(good), int(total) if slash else int(good)))
+    return tuple(counts)
+
+
+def _disconnect(fields: Fields, match: re.Match[str]) -> bool:
+    hostname, ip, port, statistics, notes = match.groups()
+    fields["client_hostname"] = hostname
+    fields["client_ip"] = ip
+    if port is not None:
+        fields["client_port"] = int(port)
+    if statistics:
+        fields["counters"] = {name: [good, total] for name, good, total in _counts(statistics)}
+    if notes is not None:
+        fields["notes"] = notes
+    return True
+
+
+def _proxy(fields: Fields, match: re.Match[str]) -> bool:
+    action, stage, text = match.groups()
+    fields["action"] = action
+    fields["reject_stage"] = stage
+    text = split_context(fields, text)
+    put_reply(fields, text)
+    next_queue_id = queued_as(text)
+    if action == "proxy-accept" and next_queue_id is not None:
+        fields["next_queue_id"] = next_queue_id
+        fields["next_kind"] = "queued"
+    return True
+
+
+def _sasl_failed(fields: Fields, match: re.Match[str]) -> bool:
+    hostname, ip, port, method, text = match.groups()
+    fields["client_hostname"] = hostname
+    fields["client_ip"] = ip
+    if port is not None:
+        fields["client_port"] = int(port)
+    fields["sasl_method"] = method
+    if text is not None:
+        # The mechanism's name, the one word of the reason that the client chooses, has no blank: the first mark is
+        # Postfix's, whatever the user calls himself (smtpd_sasl_authenticate, src/smtpd/smtpd_sasl_glue.c).
+        reason, mark, username = text.partition(", sasl_username=")
+        fields["reason"] = reason
+        if mark:
+            fields["sasl_username"] = username
+    return True
+
+
+_END = rf"(lost connection|timeout|too many errors) after {STAGE}(?: \(({NUMBER}) bytes\))?+ from {CLIENT}"
+_END_NAMES = named("reason", "reject_stage", "bytes:int", *_CLIENT_NAMES)
+
+ENTRIES = (
+    entry("smtpd.client", "smtpd", "client", rf"client={CLIENT}(,.*)?+", _client),
+    entry("qmqpd.client", "qmqpd", "client", rf"client={CLIENT}", named(*_CLIENT_NAMES)),
+    entry("smtpd.connect", "smtpd", "connect", rf"connect from {CLIENT}", named(*_CLIENT_NAMES), queue_id=False),
+    entry(
+        "smtpd.disconnect",
+        "smtpd",
+        "disconnect",
+        rf"disconnect from {CLIENT}((?: [a-z]++={NUMBER}(?:/{NUMBER})?+)*+)(?: notes=([^ ]++))?+",
+        _disconnect,
+        queue_id=False,
+    ),
+    entry("smtpd.end", "smtpd", "lost timeout too", _END, _END_NAMES),
+    entry("smtpd.end_39", "smtpd", "lost timeout too", _END, _END_NAMES, action="end", queue_id=False),
+    entry(
+        "smtpd.local_error",
+        "smtpd",
+        "reject",
+        rf"(reject): {STAGE} from {CLIENT}: (421 4\.3\.0 [^ ]++ Server local data error)",
+        decided,
+        action="reject",
+    ),
+    entry(
+        "smtpd.action",
+        "smtpd",
+        "reject reject_warning hold discard redirect filter bcc warn info hangup permit delay prepend",
+        rf"([a-z_]++): {STAGE} from {CLIENT}: (.*)",
+        decided,
+    ),
+    entry(
+        "smtpd.milter",
+        "smtpd",
+        "milter-reject milter-hold milter-discard",
+        rf"([a-z-]++): {STAGE} from {CLIENT}: (.*)",
+        decided,
+    ),
+    entry("smtpd.proxy", "smtpd", "proxy-accept proxy-reject", rf"([a-z-]++): {STAGE}: (.*)", _proxy, queue_id=None),
+    entry(
+        "smtpd.tls_abort",
+        "smtpd",
+        "abort",
+        rf"abort: TLS from {CLIENT}: (.*)",
+        named(*_CLIENT_NAMES, "reason"),
+        action="abort",
+    ),
+    entry(
+        "smtpd.sasl_failed",
+        "smtpd",
+        "",
+        rf"{CLIENT}: SASL ([^ ]++) authentication (?:aborted|failed: (.*))",
+        _sasl_failed,
+        queue_id=False,
+        severe=True,
+    ),
+    entry(
+        "smtpd.rate_limit",
+        "smtpd",
+        "Connection Message Recipient New AUTH",
+        rf"((?:Connection concurrency|Connection rate|Message delivery request rate|Recipient address rate|"
+        rf"New TLS session rate|AUTH command rate)) limit exceeded: ({NUMBER}) from {CLIENT} for service (.*)",
+        named("what", "count:int", *_CLIENT_NAMES, "limit_service"),
+        queue_id=False,
+        severe=True,
+    ),
+    entry("smtpd.size", "smtpd cleanup", "queue", "queue file size limit exceeded", nothing, severe=True),
+)

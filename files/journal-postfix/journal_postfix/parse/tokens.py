@@ -1,0 +1,77 @@
+r"""Regular expression fragments for what Postfix writes, each under the rule and the source it follows.
+
+Takes nothing, gives strings to be composed by name and compiled once (`compiled`). Three habits keep every pattern
+linear in the length of the line and free of surprises:
+
+- quantifiers that need not give back are possessive (`*+`, Python 3.11), numbers have at most 18 digits;
+- patterns are compiled with DOTALL and used with `fullmatch`, so neither a line separator in the text of others nor a
+  trailing newline means anything;
+- digits are `[0-9]` and blanks are ` `: `\d` and `\s` would take those of every script.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Numbers. Python's int() takes any script's digits and refuses more than 4300 of them; neither can happen here.
+NUMBER = r"[0-9]{1,18}+"
+PORT = r"[0-9]{1,5}+"
+
+# "delay=%s, delays=%s/%s/%s/%s": at most delay_logging_resolution_limit digits, never an exponent
+# (src/global/log_adhoc.c, format_tv in src/util/format_tv.c).
+SECONDS = r"[0-9]{1,12}+(?:\.[0-9]{1,9}+)?+"
+
+# "A mail queue ID of the short form is the time in microseconds as five hexadecimal digits, then the file's inode
+# number in hexadecimal" (MQID_SH_ENCODE_*, src/global/mail_queue.h): at least 6 digits, upper case.
+SHORT_QUEUE_ID = r"[0-9A-F]{6,21}+"
+
+# "The long form: six or more characters of base 52 for the seconds, four for the microseconds, `z`, the inode in
+# base 51" (MQID_LG_ENCODE_*): digits and consonants, `z` being the digit that base 51 lacks.
+_BASE_52 = "0-9BCDFGHJ-NP-TV-Zbcdfghj-np-tv-z"
+_BASE_51 = "0-9BCDFGHJ-NP-TV-Zbcdfghj-np-tv-y"
+LONG_QUEUE_ID = rf"[{_BASE_52}]{{10,12}}z[{_BASE_51}]{{1,13}}+"
+
+QUEUE_ID = rf"(?:{SHORT_QUEUE_ID}|{LONG_QUEUE_ID})"
+
+# "mail_queue_id_ok: alphanumerical and underscore" (src/global/mail_queue.c): what XFORWARD IDENT may bring along.
+ANY_QUEUE_ID = r"[A-Za-z0-9_]{1,255}+"
+
+# "<name>[<address>]", the name checked by valid_hostname(), both possibly `unknown`; ":<port>" with
+# smtpd_client_port_logging, `unknown` for a client without one (SMTPD_BUILD_NAMADDRPORT, src/smtpd/smtpd.h).
+# Three groups: name, address, port.
+CLIENT = rf"([^ \[\]]++)\[([^ \[\]]++)\](?::(?:({PORT})|unknown))?+"
+
+# postscreen and tlsproxy know addresses only: "[%s]:%s" (src/postscreen/postscreen.h). Two groups: address, port.
+ENDPOINT = rf"\[([^ \[\]]++)\]:({PORT})"
+
+# "If the local-part of the address needs quoting, put it in double quotes; `"` and `\` take a backslash"
+# (quote_822_local, src/global/quote_822_local.c; info_log_address_format = external, since Postfix 3.5).
+# Outside such a quoted string an address has neither angle brackets nor `"` nor blanks: trivial-rewrite(8) has refused
+# domains that are none before anything is logged. One group, without the angle brackets.
+_QUOTED_LOCAL = r'"(?:[^"\\]++|\\.)*+"(?:@[^<>" ]*+)?+'
+ADDRESS = rf'([^<>" ]*+|{_QUOTED_LOCAL})'
+
+# "#define NEUTER_CHARACTERS " <>()\\\";@"" (src/smtpd/smtpd.c): HELO names and all XFORWARD values, each replaced by ?.
+HELO = r'([^ <>()\\";@]*+)'
+
+# "proto=%s": SMTP or ESMTP, QMQP, or what XFORWARD PROTO said.
+PROTO = r"([^ ;<>]++)"
+
+# "xtext: any ASCII character between `!` and `~` inclusive, except for `+` and `=`" (RFC 3461 §4): sasl_sender.
+XTEXT = r"([^ =]*+)"
+
+# The last SMTP command, or CONNECT, END-OF-MESSAGE, UNKNOWN (state->where, src/smtpd/smtpd.c).
+STAGE = r"([A-Z-]++)"
+
+# "D.D+.D+" (dsn_valid, src/global/dsn_util.c).
+DSN = r"([0-9]\.[0-9]{1,3}+\.[0-9]{1,3}+)"
+
+# "relay=%s": `none`, a master.cf service, "HOST[ADDR]:PORT", or "MYHOSTNAME[PATH]" for a UNIX-domain socket
+# (smtp_session_alloc, src/smtp/smtp_session.c). Four groups: host, address, port, path.
+_IP = r"(?=[0-9A-Fa-f]*+[.:])[0-9A-Fa-f:.]++(?:%[^ \[\]]++)?+"
+RELAY = rf"([^ ,\[\]]++)(?:\[(?:({_IP})\](?::({PORT}))?+|([^\[\]]++)\]))?"
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Compile `pattern` so that `.` takes any character; it is meant for `fullmatch`."""
+    return re.compile(pattern, re.DOTALL)
