@@ -340,3 +340,18 @@ def _sweep_temporary_folders() -> None:
             if found.st_uid == os.geteuid() and time.time() - found.st_mtime > SWEEP_AFTER_S:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(lock_file.parent, ignore_errors=True)
+
+
+def main(arguments: list[str]) -> int:
+    """List the servers that were found; with `15`, `17` … those of that version, with `--system` not the wheels."""
+    majors = {int(argument) for argument in arguments if argument.isdigit()}
+    found = [server for server in find_servers() if not majors or server.major in majors]
+    if "--system" in arguments:
+        found = [server for server in found if not server.origin.startswith("wheel")]
+    for server in found:
+        print(f"{server} {server.bindir}")
+    return 0 if found else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,35 @@
+# Everything that a checkout can do. Needs git, make and Debian's python3; tools/setup.sh gets the rest.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help try test lint format clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo 'make try LOG=/var/log/mail.log looks at a log of yours instead of the sample.'
+
+try: .venv/try.stamp ## Import a sample log into a database of its own and show what there is to see
+	@$(PY) tools/try.py report
+
+test: lint ## Lint, types, and all tests, also against PostgreSQL
+	@$(PY) -m pytest
+
+lint: .venv/test.stamp ## Everything that is checked without running it
+	@$(PY) -m ruff check --quiet --output-format concise
+	@$(PY) -m ruff format --check --quiet
+	@$(PY) -m mypy --no-error-summary
+	@$(PY) -m yamllint --strict .
+	@$(PY) -m sqlfluff lint --nocolor --disable-progress-bar files
+
+format: .venv/test.stamp ## Bring the code into its form
+	@$(PY) -m ruff check --fix-only --quiet
+	@$(PY) -m ruff format --quiet
+
+clean: ## Throw away what the other targets made: the virtual environment, the database of `make try`, caches
+	@tools/setup.sh clean
+
+.venv/%.stamp: tools/setup.sh requirements-dev.txt requirements-postgres.txt
+	@PYTHON='$(PYTHON)' tools/setup.sh $*
+	@touch $@
