@@ -56,9 +56,9 @@ def _translated() -> Iterator[None]:
     except _REFUSED as error:
         raise RowRefused(str(error).strip()) from error
     except psycopg2.errors.InsufficientPrivilege as error:
-        raise StoreError(f"database: {_first_line(error)}; grant it, or connect as the role that the schema names") from (
-            error
-        )
+        raise StoreError(
+            f"database: {_first_line(error)}; grant it, or connect as the role that the schema names"
+        ) from (error)
     except psycopg2.errors.UndefinedTable as error:
         raise StoreError(f"database: {_first_line(error)}; run 'journal-postfix schema apply' first") from error
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
@@ -80,8 +80,9 @@ class Database:
         self._settings: tuple[str, ...] = ()
 
     def configure(self, *settings: str) -> None:
-        """Give SET commands that each new connection of this object begins with."""
+        """Give commands that each connection of this object begins with, from the next use on."""
         self._settings = settings
+        self.close()
 
     def connection(self) -> Any:
         """Give the open connection; StoreUnavailable or StoreError say what keeps it from opening."""
@@ -90,7 +91,9 @@ class Database:
         try:
             parameters = {**CONNECTION_DEFAULTS, **psycopg2.extensions.parse_dsn(self.dsn)}
         except psycopg2.ProgrammingError as error:
-            raise StoreError(f"database: the setting 'database' is no connection string: {_first_line(error)}") from None
+            raise StoreError(
+                f"database: the setting 'database' is no connection string: {_first_line(error)}"
+            ) from None
         try:
             connection = psycopg2.connect(**parameters)
         except psycopg2.OperationalError as error:

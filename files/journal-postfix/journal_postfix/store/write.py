@@ -54,7 +54,11 @@ FROM_MUTABLE: Final = ("began", "last_seen", "ended", "is_held", *FROM_TIMES, *F
 FROM_ALL: Final = ("mail_id", "server_id", "queue_id", *FROM_MUTABLE)
 
 TO_TIMES: Final = ("attempted", "first_attempt", "last_attempt")
-TO_MUTABLE: Final = (*(name for name in RECIPIENT_COLUMNS if name not in ("recipient", "orig_to")), "attempts", *TO_TIMES)
+TO_MUTABLE: Final = (
+    *(name for name in RECIPIENT_COLUMNS if name not in ("recipient", "orig_to")),
+    "attempts",
+    *TO_TIMES,
+)
 TO_ALL: Final = ("mail_id", "recipient_key", "recipient", "orig_to", *TO_MUTABLE)
 
 ATTEMPT_COLUMNS: Final = ("status", "dsn", "component", "relay_host", "relay_ip", "relay_port", "delay", "response")
@@ -92,7 +96,9 @@ COPY_TO: Final = f"COPY delivery_to ({_names(TO_ALL)}) FROM STDIN"
 COPY_ATTEMPT: Final = f"COPY delivery_attempt (mail_id, recipient_key, attempted, {_names(ATTEMPT_COLUMNS)}) FROM STDIN"
 COPY_EVENT: Final = 'COPY mail_event (mail_id, "time", component, action, linked_queue_id, detail) FROM STDIN'
 COPY_NOQUEUE: Final = f'COPY noqueue (server_id, "time", {_names(NOQUEUE_COLUMNS)}) FROM STDIN'
-COPY_CHANGED_FROM: Final = f"COPY changed_from ({_names(('mail_id', 'server_id', 'queue_id', *FROM_MUTABLE))}) FROM STDIN"
+COPY_CHANGED_FROM: Final = (
+    f"COPY changed_from ({_names(('mail_id', 'server_id', 'queue_id', *FROM_MUTABLE))}) FROM STDIN"
+)
 COPY_CHANGED_TO: Final = f"COPY changed_to ({_names(TO_ALL)}) FROM STDIN"
 CLEAR_CHANGED_FROM: Final = "DELETE FROM changed_from"
 CLEAR_CHANGED_TO: Final = "DELETE FROM changed_to"
@@ -253,7 +259,8 @@ class Writer:
         new = [entry for entry in changed if not entry.stored]
         if new:
             ids = self.database.fetch(
-                "SELECT nextval(pg_get_serial_sequence('delivery_from', 'mail_id')) FROM generate_series(1, %s)", (len(new),)
+                "SELECT nextval(pg_get_serial_sequence('delivery_from', 'mail_id')) FROM generate_series(1, %s)",
+                (len(new),),
             )
             for entry, (mail_id,) in zip(new, ids, strict=True):
                 entry.mail_id = mail_id
@@ -262,7 +269,10 @@ class Writer:
         old = [_Evidence(_from_row(entry), entry.lines) for entry in changed if entry.stored]
         self._update((CLEAR_CHANGED_FROM, UPDATE_FROM), COPY_CHANGED_FROM, old, refused)
 
-        new_to, old_to, attempts, events = [], [], [], []
+        new_to: list[_Evidence] = []
+        old_to: list[_Evidence] = []
+        attempts: list[_Evidence] = []
+        events: list[_Evidence] = []
         for entry in changed:
             if entry.mail_id in missing:
                 continue

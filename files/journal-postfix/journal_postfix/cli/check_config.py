@@ -1,0 +1,24 @@
+"""check-config: say everything that is wrong with a configuration file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..settings import Settings, load_settings
+
+NAME = "check-config"
+HELP = "check a configuration file; exit status 78 if it has problems"
+NEEDS_SETTINGS = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("file", type=Path, metavar="FILE")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    """Load the file; its problems are raised."""
+    load_settings(arguments.file)
+    print(f"{arguments.file}: good")
+    return 0

@@ -1,0 +1,153 @@
+"""import: log files into the database, once each, however often it is called."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from ..errors import InputError
+from ..run import Summary, run_loop
+from ..settings import Settings
+from ..sources.logfile import Logfile, LogfileOptions, iter_logfile_messages, open_in_time_order
+from ..store import Database, Writer, require_current_schema
+from ..store.positions import Head, find_position
+from .inputs import add_input_arguments, input_options
+from .text import escape
+
+NAME = "import"
+HELP = "store log files in the database; lines that are there already are not stored again"
+
+PROGRESS_INTERVAL_S = 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    add_input_arguments(parser, "+")
+    parser.add_argument("--json", action="store_true", help="one JSON object per file")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Import all files, the oldest first; those that cannot be read are named, the others are imported."""
+    options = input_options(arguments, settings)
+    database = Database(settings.database)
+    require_current_schema(database)
+    writer = Writer(database)
+    status = 0
+    logfiles: list[Logfile] = []
+    for path in dict.fromkeys(arguments.files):
+        try:
+            logfiles.append(Logfile(path))
+        except InputError as error:
+            _complain(error)
+            status = 1
+    for logfile in open_in_time_order(logfiles, options):
+        with logfile:
+            try:
+                _import(logfile, options, writer, settings, as_json=arguments.json)
+            except InputError as error:
+                _complain(error)
+                status = 1
+    return status
+
+
+def _import(logfile: Logfile, options: LogfileOptions, writer: Writer, settings: Settings, *, as_json: bool) -> None:
+    head = logfile.fingerprint()
+    if head is None:
+        _report(logfile.name, 0, Summary(), as_json=as_json)
+        return
+
+    def hash_head(head_bytes: int) -> str | None:
+        shorter = logfile.fingerprint(head_bytes)
+        return None if shorter is None else shorter.sha256
+
+    begins = find_position(writer.database, "logfile", logfile.name, Head(head.head_bytes, head.sha256), hash_head)
+    summary = Summary()
+
+    def on_commit(so_far: Summary) -> None:
+        nonlocal summary
+        summary = so_far
+        progress()
+
+    progress = _progress_line(logfile)
+    messages = iter_logfile_messages(logfile, options, offset=begins.position, last_time=begins.last_time)
+    try:
+        run_loop(messages, writer, begins, settings, on_commit)
+    finally:
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\033[K")
+        if summary.lines or sys.exc_info()[0] is None:
+            _report(logfile.name, begins.lines, summary, as_json=as_json)
+
+
+def _complain(error: InputError) -> None:
+    print(f"journal-postfix: {escape(str(error))}", file=sys.stderr)
+
+
+def _progress_line(logfile: Logfile) -> Callable[[], None]:
+    """Give a function that draws the progress bar, on a terminal only and not too often."""
+    if not sys.stderr.isatty():
+        return lambda: None
+    drawn = 0.0
+    began = time.monotonic()
+
+    def draw() -> None:
+        nonlocal drawn
+        now = time.monotonic()
+        if now - drawn < PROGRESS_INTERVAL_S:
+            return
+        drawn = now
+        done, size = logfile.progress()
+        name = escape(os.path.basename(logfile.name))
+        if size:
+            share = min(done / size, 1.0)
+            bar = "#" * round(share * 30)
+            left = (now - began) * (1 - share) / share if share else 0
+            text = f"{name} [{bar:<30}] {share:4.0%}  {left:.0f} s left"
+        else:
+            text = f"{name} {done / 1e6:.1f} MB"
+        sys.stderr.write(f"\r\033[K{text}")
+        sys.stderr.flush()
+
+    return draw
+
+
+def _report(name: str, before: int, summary: Summary, *, as_json: bool) -> None:
+    understood = 100.0 * summary.understood / summary.postfix_lines if summary.postfix_lines else None
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "file": name,
+                    "lines_before": before,
+                    "lines": summary.lines,
+                    "postfix_lines": summary.postfix_lines,
+                    "understood": summary.understood,
+                    "unknown": summary.unknown,
+                    "foreign": summary.by_action.get("foreign", 0),
+                    "forged": summary.by_action.get("forged", 0),
+                    "set_aside": summary.set_aside,
+                    "mails": summary.mails,
+                    "recipients": summary.recipients,
+                    "rejected": summary.rejected,
+                }
+            )
+        )
+        return
+    known = f", {before:,} known already" if before else ""
+    parts = [f"{escape(name)}: {summary.lines:,} new lines{known}; {summary.postfix_lines:,} lines of Postfix"]
+    if understood is not None:
+        parts.append(f", {understood:.2f} % understood")
+    if summary.unknown:
+        parts.append(f" ({summary.unknown:,} unknown: see 'journal-postfix unknown')")
+    parts.append(
+        f"\n  new: {summary.mails:,} mails, {summary.recipients:,} recipients, {summary.rejected:,} entries in noqueue"
+    )
+    if summary.by_action.get("forged"):
+        parts.append(f"\n  {summary.by_action['forged']:,} lines claim to be Postfix's but are not: not stored")
+    if summary.set_aside:
+        parts.append(f"\n  {summary.set_aside:,} lines were set aside: see 'journal-postfix unknown --set-aside'")
+    print("".join(parts))

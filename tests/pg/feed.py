@@ -1,0 +1,61 @@
+"""Put log lines into a database the way `import` does: for tests that look at what comes out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from journal_postfix.message import LogMessage
+from journal_postfix.run import Summary, run_loop
+from journal_postfix.settings import Settings
+from journal_postfix.sources.logfile import Logfile, LogfileOptions, iter_logfile_messages
+from journal_postfix.store import Database, InputPosition, Writer
+from journal_postfix.store.positions import Head, find_position
+
+
+def feed_file(
+    dsn: str, path: str, options: LogfileOptions | None = None, settings: Settings | None = None
+) -> Summary:
+    """Import one log file."""
+    with closing(Database(dsn)) as database, Logfile(path) as logfile:
+        head = logfile.fingerprint()
+        if head is None:
+            return Summary()
+
+        def hash_head(head_bytes: int) -> str | None:
+            shorter = logfile.fingerprint(head_bytes)
+            return shorter.sha256 if shorter else None
+
+        begins = find_position(database, "logfile", path, Head(head.head_bytes, head.sha256), hash_head)
+        messages = iter_logfile_messages(
+            logfile, options or LogfileOptions(), offset=begins.position, last_time=begins.last_time
+        )
+        return run_loop(messages, Writer(database), begins, settings or Settings())
+
+
+def feed_messages(dsn: str, messages: Iterable[LogMessage], name: str = "test", settings: Settings | None = None) -> Summary:
+    """Store messages whose positions count from wherever the input of this name stands."""
+    with closing(Database(dsn)) as database:
+        begins = find_position(database, "logfile", name, Head(1, name), lambda _: None)
+        return run_loop(_numbered(messages, begins), Writer(database), begins, settings or Settings())
+
+
+def _numbered(messages: Iterable[LogMessage], begins: InputPosition) -> Iterator[LogMessage]:
+    for number, message in enumerate(messages, begins.position + 1):
+        yield message._replace(position=number)
+
+
+def feed_lines(dsn: str, lines: Iterable[str], name: str = "test", settings: Settings | None = None) -> Summary:
+    """Store lines of the form `TIME HOST IDENT[PID]: TEXT` with RFC 3339 stamps."""
+    return feed_messages(dsn, messages_of(lines), name, settings)
+
+
+def messages_of(lines: Iterable[str]) -> list[LogMessage]:
+    """Read lines as the log file source does."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "lines.log")
+        path.write_text("".join(line.rstrip("\n") + "\n" for line in lines), encoding="utf-8")
+        with Logfile(str(path)) as logfile:
+            return list(iter_logfile_messages(logfile, LogfileOptions()))
