@@ -19,17 +19,24 @@ from .cleanup import ENTRIES as CLEANUP
 from .delivery import ENTRIES as DELIVERY
 from .engine import Parser, build_parser, split_identifier
 from .grammar import Entry
+from .local import ENTRIES as LOCAL
 from .pickup import ENTRIES as PICKUP
+from .postscreen import ENTRIES as POSTSCREEN
 from .postsuper import ENTRIES as POSTSUPER
 from .qmgr import ENTRIES as QMGR
+from .qmqpd import ENTRIES as QMQPD
+from .queue import ENTRIES as QUEUE
 from .smtp import ENTRIES as SMTP
 from .smtpd import ENTRIES as SMTPD
+from .system import ENTRIES as SYSTEM
+from .tls import ENTRIES as TLS
 
 __all__ = ["ENTRIES", "parse", "split_identifier"]
 
 # The order matters only between entries that can read the same line: the more special one comes first.
 ENTRIES: tuple[Entry, ...] = (
     *SMTPD,
+    *QMQPD,
     *PICKUP,
     *CLEANUP,
     *QMGR,
@@ -37,6 +44,11 @@ ENTRIES: tuple[Entry, ...] = (
     *SMTP,
     *BOUNCE,
     *POSTSUPER,
+    *QUEUE,
+    *LOCAL,
+    *POSTSCREEN,
+    *TLS,
+    *SYSTEM,
 )
 
 parse: Parser = build_parser(ENTRIES)

@@ -5,9 +5,16 @@ Takes nothing, gives `ENTRIES`.
 
 from __future__ import annotations
 
-import re
+from .grammar import entry, named, nothing
+from .tokens import QUEUE_ID
 
-from .grammar import Fields, entry, named, nothing
+
+ENTRIES`.
+"""
+
+from __future__ import annotations
+
+from .grammar import entry, named, nothing
 from .tokens import QUEUE_ID
 
 
@@ -30,12 +37,13 @@ ENTRIES = (
         rf"(sender|postmaster) (non-delivery|delay|delivery status) notification: ({QUEUE_ID})",
         named("to_whom", "notification", "bounce_queue_id"),
     ),
+    # The address has neither angle brackets nor quotes; the first `: ` ends it.
     entry(
         "bounce.failed",
         "bounce",
         "sender postmaster",
-        r'(sender|postmaster) notification failed(?: to ((?:"(?:[^"\\]++|\\.)*+"|[^": ]++)?[^: ]*+))?+(?:: (.*))?+',
-        _failed,
+        r"(sender|postmaster) notification failed(?: to (.*?))?(?:: (.*))?",
+        named("to_whom", "recipient", "reason"),
         action="notification_failed",
         severe=True,
     ),

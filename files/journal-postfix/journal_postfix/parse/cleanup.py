@@ -9,7 +9,7 @@ import re
 
 from .context import decided, put_reply, split_origin
 from .grammar import Fields, entry, named
-from .tokens import CLIENT, STAGE
+from .tokens import CLIENT, NUMBER, STAGE
 
 
 def _put_checked(fields: Fields, kind: str, content: str) -> None:
@@ -44,6 +44,13 @@ def _mime_error(fields: Fields, match: re.Match[str]) -> bool:
         return False
     fields["reason"] = match[1]
     fields["header"] = split[0]
+    return True
+
+
+def _milter_warn(fields: Fields, match: re.Match[str]) -> bool:
+    """Convert `milter NAME: TEXT` or `connect to Milter service NAME: ERROR` (src/milter/milter8.c)."""
+    fields["milter"] = (match[1] or match[2])[:-1]
+    fields["reason"] = match[3]
     return True
 
 
@@ -93,4 +100,36 @@ ENTRIES = (
     ),
     entry("cleanup.not_accepted", "cleanup", "", _NOT_ACCEPTED, named("reason"), severe=True),
     entry("cleanup.masq_info", "cleanup", "", _NOT_ACCEPTED, named("reason")),
+    entry(
+        "cleanup.io",
+        "cleanup",
+        "write read bounce trace verify record",
+        r"(write queue file: .*|read timeout on .*|bounce message failure"
+        r"|(?:trace logfile|verify service) update error"
+        rf"|record type {NUMBER} not allowed - discarding this message)",
+        named("reason"),
+        severe=True,
+    ),
+    entry(
+        "cleanup.ignoring",
+        "cleanup qmgr oqmgr",
+        "ignoring Bad multi-valued Milter milter spurious invalid bad rcpt removed bounce defer trace",
+        r"((?:ignoring|Bad|multi-valued|Milter (?:or header/body_checks )?request to|milter configuration error"
+        r"|spurious null|invalid size|bad attribute|rcpt count mismatch|invalid flags"
+        r"|(?:(?:bounce|defer|trace): )?removed spurious)\b.*)",
+        named("reason"),
+        queue_id=None,
+        severe=True,
+    ),
+    # Not "warn", its name in the catalogue: that is the action that smtpd logs for a rule's WARN.
+    entry(
+        "milter.warn",
+        "smtpd cleanup",
+        "milter connect",
+        r"(?:milter ([^ ]++)(?<=:)|connect to Milter service ([^ ]++)(?<=:)) (.*)",
+        _milter_warn,
+        action="milter_warn",
+        queue_id=None,
+        severe=True,
+    ),
 )

@@ -1,4 +1,4 @@
-"""smtpd(8) and qmqpd(8): sessions, transactions, and what the restrictions decided.
+"""smtpd(8): sessions, transactions, and what the restrictions decided.
 
 Takes nothing, gives `ENTRIES`. Undecidable by the log alone: a SASL user name is logged raw, so one that ends like the
 next elements of its line (`bob, sasl_sender=x`) reads as these elements.
@@ -40,6 +40,15 @@ def _client(fields: Fields, match: re.Match[str]) -> bool:
         for name, value in zip(_CLIENT_REST_NAMES, more.groups(), strict=True):
             if value is not None:
                 fields[name] = value
+    return True
+
+
+def _connect(fields: Fields, match: re.Match[str]) -> bool:
+    hostname, ip, port = match.groups()
+    fields["client_hostname"] = hostname
+    fields["client_ip"] = ip
+    if port is not None:
+        fields["client_port"] = int(port)
     return True
 
 
@@ -102,8 +111,7 @@ _END_NAMES = named("reason", "reject_stage", "bytes:int", *_CLIENT_NAMES)
 
 ENTRIES = (
     entry("smtpd.client", "smtpd", "client", rf"client={CLIENT}(,.*)?+", _client),
-    entry("qmqpd.client", "qmqpd", "client", rf"client={CLIENT}", named(*_CLIENT_NAMES)),
-    entry("smtpd.connect", "smtpd", "connect", rf"connect from {CLIENT}", named(*_CLIENT_NAMES), queue_id=False),
+    entry("smtpd.connect", "smtpd", "connect", rf"connect from {CLIENT}", _connect, queue_id=False),
     entry(
         "smtpd.disconnect",
         "smtpd",
@@ -158,11 +166,119 @@ ENTRIES = (
         "smtpd.rate_limit",
         "smtpd",
         "Connection Message Recipient New AUTH",
-        rf"((?:Connection concurrency|Connection rate|Message delivery request rate|Recipient address rate|"
-        rf"New TLS session rate|AUTH command rate)) limit exceeded: ({NUMBER}) from {CLIENT} for service (.*)",
+        r"(Connection concurrency|Connection rate|Message delivery request rate|Recipient address rate"
+        rf"|New TLS session rate|AUTH command rate) limit exceeded: ({NUMBER}) from {CLIENT} for service (.*)",
         named("what", "count:int", *_CLIENT_NAMES, "limit_service"),
         queue_id=False,
         severe=True,
     ),
     entry("smtpd.size", "smtpd cleanup", "queue", "queue file size limit exceeded", nothing, severe=True),
+    entry(
+        "smtpd.proxy_warn",
+        "smtpd",
+        "proxy lost timeout connect received",
+        r"(proxy [^ ]++ rejected .*|(?:lost connection with|timeout talking to) proxy .*"
+        r"|connect to proxy filter .*|received garbage from proxy .*)",
+        named("reason"),
+        queue_id=None,
+        severe=True,
+    ),
+    entry(
+        "smtpd.refuse_tls",
+        "smtpd",
+        "Refusing Wrapper-mode",
+        rf"((?:Refusing (?:STARTTLS|TLS service) request|Wrapper-mode request dropped) from {CLIENT} for service .*)",
+        named("reason", *_CLIENT_NAMES),
+        queue_id=False,
+        severe=True,
+    ),
+    entry(
+        "smtpd.pipelining",
+        "smtpd",
+        "improper",
+        rf"improper command pipelining after {STAGE} from {CLIENT}: (.*)",
+        named("reject_stage", *_CLIENT_NAMES, "text"),
+        queue_id=None,
+    ),
+    entry(
+        "smtpd.non_smtp",
+        "smtpd",
+        "non-SMTP",
+        rf"non-SMTP command from {CLIENT}: (.*)",
+        named(*_CLIENT_NAMES, "text"),
+        queue_id=False,
+        severe=True,
+    ),
+    entry(
+        "smtpd.address_syntax",
+        "smtpd",
+        "Illegal",
+        rf"Illegal address syntax from {CLIENT} in {STAGE} command: (.*)",
+        named(*_CLIENT_NAMES, "reject_stage", "text"),
+        queue_id=False,
+        severe=True,
+    ),
+    entry(
+        "smtpd.hostname_mismatch",
+        "smtpd qmqpd",
+        "hostname",
+        r"hostname ([^ ]++) does not resolve to address ([0-9A-Fa-f:.%]*[0-9A-Fa-f.%])(?:: (.*))?+",
+        named("client_hostname", "client_ip", "reason"),
+        queue_id=False,
+        severe=True,
+    ),
+    entry(
+        "smtpd.bdat",
+        "smtpd",
+        "malformed null BDAT too",
+        r"((?:malformed BDAT command syntax|null BDAT request|BDAT request) from .*|too much BDAT content -- .*)",
+        named("reason"),
+        severe=True,
+    ),
+    entry("smtpd.reply_filter", "smtpd", "reply", r"reply filter (in|out): (.*)", named("what", "text"), queue_id=True),
+    entry(
+        "smtpd.reply_filter_bad",
+        "smtpd",
+        "ignoring",
+        r"ignoring invalid reject filter result: (.*)",
+        named("text"),
+        severe=True,
+    ),
+    entry(
+        "smtpd.misc_info",
+        "smtpd",
+        "",
+        rf"(?:{CLIENT}: )?(replacing command .*|discarding EHLO keywords: .*|mapping DSN status .*"
+        r"|using backwards-compatible default setting .*)",
+        named(*_CLIENT_NAMES, "text"),
+        queue_id=None,
+    ),
+    entry(
+        "smtpd.request_long",
+        "smtpd",
+        "",
+        rf"{CLIENT}: request longer than ({NUMBER}): (.*)",
+        named(*_CLIENT_NAMES, "limit:int", "text"),
+        queue_id=False,
+        severe=True,
+    ),
+    entry(
+        "smtpd.dns_warn",
+        "smtpd",
+        "",
+        r"([^ ]++(?<=:) (?:RBL|TXT|address or MX|MX or address) lookup error: .*"
+        r"|Unable to look up [^ ]++ host for .*|access table .*)",
+        named("reason"),
+        queue_id=None,
+        severe=True,
+    ),
+    entry(
+        "smtpd.etrn_reject",
+        "smtpd",
+        "reject bad",
+        rf"(?:reject: |bad )ETRN (.*)\.\.\. from {CLIENT}",
+        named("site", *_CLIENT_NAMES),
+        queue_id=False,
+        severe=True,
+    ),
 )

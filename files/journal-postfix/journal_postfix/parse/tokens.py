@@ -71,6 +71,9 @@ DSN = r"([0-9]\.[0-9]{1,3}+\.[0-9]{1,3}+)"
 _IP = r"(?=[0-9A-Fa-f]*+[.:])[0-9A-Fa-f:.]++(?:%[^ \[\]]++)?+"
 RELAY = rf"([^ ,\[\]]++)(?:\[(?:({_IP})\](?::({PORT}))?+|([^\[\]]++)\]))?"
 
+# The TLS library's name for the other side: any of the forms above (namaddr, src/tls/tls.h). One group, the whole.
+PEER = rf"([^ \[\]]*+\[[^\[\]]++\](?::{PORT})?+)"
+
 
 def compiled(pattern: str) -> re.Pattern[str]:
     """Compile `pattern` so that `.` takes any character; it is meant for `fullmatch`."""

@@ -1,0 +1,140 @@
+"""postscreen(8) and dnsblog(8): what happens before smtpd sees a client.
+
+Takes nothing, gives `ENTRIES`. Unlike smtpd, postscreen writes its own replies only, so that the *first* `; from=<` is
+where the context begins; and it masks nothing in HELO names, which reach to the end of the line.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .context import put_reply
+from .grammar import Fields, entry, named
+from .tokens import ENDPOINT, NUMBER, compiled
+
+_PSC = "postscreen"
+_CLIENT_NAMES = ("client_ip", "client_port:int")
+
+# "; from=<%s>, to=<%s>, proto=%s, helo=<%s>" (src/postscreen/postscreen_smtpd.c). The addresses are what stood between
+# the angle brackets of the command, where `>` ends them only outside of double quotes (psc_extract_addr).
+_QUOTED = r'((?:[^">]++|"[^"]*+")*+)'
+_CONTEXT = compiled(rf"; from=<{_QUOTED}>, to=<{_QUOTED}>, proto=(SMTP|ESMTP), helo=<(.*)>")
+_RAW_CONTEXT = compiled(r"; from=<(.*?)>, to=<([^>]*+)>, proto=(SMTP|ESMTP), helo=<(.*)>")
+_NAMES = ("sender", "recipient", "proto", "helo")
+
+
+def _reject(fields: Fields, match: re.Match[str]) -> bool:
+    """Convert `reject: STAGE from [ADDR]:PORT: REPLY; CONTEXT`."""
+    stage, ip, port, text = match.groups()
+    fields["reject_stage"] = stage.upper()
+    fields["client_ip"] = ip
+    fields["client_port"] = int(port)
+    at = text.find("; from=<")
+    if at >= 0:
+        context = _CONTEXT.fullmatch(text, at) or _RAW_CONTEXT.fullmatch(text, at)
+        if context is not None:
+            for name, value in zip(_NAMES, context.groups(), strict=True):
+                fields[name] = value
+            text = text[:at]
+    put_reply(fields, text)
+    return True
+
+
+ENTRIES = (
+    entry(
+        "psc.connect",
+        _PSC,
+        "CONNECT",
+        rf"CONNECT from {ENDPOINT} to {ENDPOINT}",
+        named(*_CLIENT_NAMES, "server_ip", "server_port:int"),
+        queue_id=False,
+    ),
+    entry("psc.disconnect", _PSC, "DISCONNECT", rf"DISCONNECT {ENDPOINT}", named(*_CLIENT_NAMES), queue_id=False),
+    entry("psc.pass", _PSC, "PASS", rf"PASS (NEW|OLD) {ENDPOINT}", named("result", *_CLIENT_NAMES), queue_id=False),
+    entry(
+        "psc.listed",
+        _PSC,
+        "ALLOWLISTED DENYLISTED WHITELISTED BLACKLISTED",
+        rf"(ALLOW|DENY|WHITE|BLACK)LISTED {ENDPOINT}",
+        named("result", *_CLIENT_NAMES),
+        queue_id=False,
+    ),
+    entry(
+        "psc.veto",
+        _PSC,
+        "ALLOWLIST WHITELIST",
+        rf"(ALLOW|WHITE)LIST VETO {ENDPOINT}",
+        named("result", *_CLIENT_NAMES),
+        queue_id=False,
+    ),
+    entry(
+        "psc.dnsbl",
+        _PSC,
+        "DNSBL",
+        rf"DNSBL rank ({NUMBER}) for {ENDPOINT}",
+        named("rank:int", *_CLIENT_NAMES),
+        queue_id=False,
+    ),
+    entry(
+        "dnsblog.listed",
+        "dnsblog",
+        "addr",
+        r"addr ([^ ]++) listed by domain ([^ ]++) as (.*)",
+        named("client_ip", "domain", "result"),
+        queue_id=False,
+    ),
+    entry(
+        "psc.pregreet",
+        _PSC,
+        "PREGREET",
+        rf"PREGREET ({NUMBER}) after ([0-9]{{1,12}}(?:\.[0-9]{{1,9}})?) from {ENDPOINT}: (.*)",
+        named("count:int", "after:float", *_CLIENT_NAMES, "text"),
+        queue_id=False,
+    ),
+    entry(
+        "psc.hangup",
+        _PSC,
+        "HANGUP",
+        rf"HANGUP after ([0-9]{{1,12}}(?:\.[0-9]{{1,9}})?) from {ENDPOINT} in (.*)",
+        named("after:float", *_CLIENT_NAMES, "phase"),
+        queue_id=False,
+    ),
+    entry("psc.reject_rcpt", _PSC, "reject", rf"reject: (RCPT) from {ENDPOINT}: (.*)", _reject),
+    entry("psc.reject_connect", _PSC, "reject", rf"reject: (CONNECT) from {ENDPOINT}: (.*)", _reject),
+    entry("psc.reject_busy", _PSC, "reject", rf"reject: (connect) from {ENDPOINT}: (.*)", _reject, queue_id=False),
+    entry(
+        "psc.command",
+        _PSC,
+        "COMMAND BARE NON-SMTP",
+        rf"(COMMAND (?:TIME|LENGTH|COUNT) LIMIT|COMMAND PIPELINING|BARE NEWLINE|NON-SMTP COMMAND) from {ENDPOINT}"
+        r" after ([^ :]++)(?:: (.*))?+",
+        named("event", *_CLIENT_NAMES, "reject_stage", "text"),
+        queue_id=False,
+    ),
+    entry(
+        "psc.command",
+        _PSC,
+        "DATA BDAT",
+        rf"((?:DATA|BDAT) without valid RCPT) from {ENDPOINT}",
+        named("event", *_CLIENT_NAMES),
+        queue_id=False,
+    ),
+    entry(
+        "psc.stress",
+        _PSC,
+        "entering leaving",
+        rf"(entering|leaving) STRESS mode with ({NUMBER}) connections",
+        named("event", "count:int"),
+        queue_id=False,
+    ),
+    # One format string lacks the colon between `]` and the port, up to 3.12.
+    entry(
+        "psc.misc",
+        _PSC,
+        "",
+        r"((?:\[[^ \[\]]++\]:?[0-9]{1,5}+: (?:replacing command|discarding EHLO keywords)"
+        r"|using backwards-compatible default setting).*)",
+        named("text"),
+        queue_id=False,
+    ),
+)
