@@ -82,7 +82,10 @@ def _server_id(server: Server | None) -> str:
     return f"pg{server.major}" if server else "none"
 
 
-@pytest.fixture(scope="session", params=[*SERVERS] or [None], ids=_server_id)
+_SERVER_PARAMETERS: list[Server | None] = [*SERVERS] or [None]
+
+
+@pytest.fixture(scope="session", params=_SERVER_PARAMETERS, ids=_server_id)
 def postgres_server(request: pytest.FixtureRequest) -> Iterator[ScratchPostgres]:
     """Run a server for the whole session."""
     if request.param is None:
