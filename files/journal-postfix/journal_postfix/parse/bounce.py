@@ -8,27 +8,6 @@ from __future__ import annotations
 from .grammar import entry, named, nothing
 from .tokens import QUEUE_ID
 
-
-ENTRIES`.
-"""
-
-from __future__ import annotations
-
-from .grammar import entry, named, nothing
-from .tokens import QUEUE_ID
-
-
-def _failed(fields: Fields, match: re.Match[str]) -> bool:
-    """Convert `WHOM notification failed to ADDRESS: REASON`, both optional, the address without angle brackets."""
-    whom, address, reason = match.groups()
-    fields["to_whom"] = whom
-    if address is not None:
-        fields["recipient"] = address
-    if reason is not None:
-        fields["reason"] = reason
-    return True
-
-
 ENTRIES = (
     entry(
         "bounce.notification",
