@@ -15,18 +15,20 @@ COMMENT ON FUNCTION mail_state IS
 
 CREATE FUNCTION recipient_fate(status text, state text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 SELECT CASE
-    WHEN status <> 'deferred' THEN status
+    WHEN status NOT IN ('deferred', 'queued') THEN status
     WHEN state = 'expired' THEN 'expired'
     WHEN state = 'held' THEN 'held'
     WHEN state IN ('deleted', 'discarded', 'canceled') THEN 'discarded'
     WHEN state = 'rejected' THEN 'rejected'
     WHEN state = 'requeued' THEN 'queued'
+    WHEN status = 'queued' AND state <> 'queued' THEN NULL
     ELSE status
 END
 $$;
 COMMENT ON FUNCTION recipient_fate IS
 'The one place that derives a recipient''s fate: what its deciding attempt said, unless the entry as a whole ended '
-'in another way while the recipient was still deferred';
+'in another way while the recipient was still deferred. Status queued stands for recipients that no line has named '
+'yet; their fate is NULL when the entry ended and the lines that would tell are missing';
 
 CREATE VIEW mail AS
 SELECT
@@ -64,7 +66,8 @@ SELECT
     f.expired,
     f.last_seen
 FROM delivery_from AS f
-INNER JOIN mail_server AS s ON f.server_id = s.server_id;
+-- LEFT here and below although nothing is ever missing: the planner leaves out a join whose columns nobody asked for.
+LEFT JOIN mail_server AS s ON f.server_id = s.server_id;
 COMMENT ON VIEW mail IS 'One row per queue entry: what came in, from where, and where it stands';
 COMMENT ON COLUMN mail.state IS
 'queued, held, removed (done), expired, deleted, requeued, canceled, discarded, rejected, corrupt, lost';
@@ -97,7 +100,7 @@ SELECT
     t.last_attempt,
     t.next_queue_id
 FROM delivery_to AS t
-INNER JOIN delivery_from AS f ON t.mail_id = f.mail_id;
+LEFT JOIN delivery_from AS f ON t.mail_id = f.mail_id;
 COMMENT ON VIEW mail_recipient IS 'One row per queue entry and recipient: what became of it';
 COMMENT ON COLUMN mail_recipient.fate IS
 'sent, deferred, bounced, expired, undeliverable, deliverable, discarded, rejected, held, queued';
@@ -118,7 +121,7 @@ SELECT
     a.delay,
     a.response
 FROM delivery_attempt AS a
-INNER JOIN delivery_to AS t ON a.mail_id = t.mail_id AND a.recipient_key = t.recipient_key
+LEFT JOIN delivery_to AS t ON a.mail_id = t.mail_id AND a.recipient_key = t.recipient_key
 UNION ALL
 SELECT
     t.mail_id,
@@ -161,33 +164,45 @@ SELECT
     n.dsn,
     n.reason
 FROM noqueue AS n
-INNER JOIN mail_server AS s ON n.server_id = s.server_id
+LEFT JOIN mail_server AS s ON n.server_id = s.server_id
 WHERE n.action IN ('reject', 'milter-reject', 'proxy-reject', 'hangup');
 COMMENT ON VIEW mail_rejected IS 'One row per rejection that got no queue id';
 
+-- Each leg is a join and not a LATERAL … LIMIT 1: so conditions on mail_id and on linked_mail_id both reach the tables'
+-- indexes, and the links from a mail and those to it cost the same. Of several entries that had the same queue id the
+-- nearest in time is meant: NOT EXISTS leaves out the others.
 CREATE VIEW mail_link AS
 SELECT
     e.mail_id,
-    CASE e.detail
-        WHEN 'non-delivery' THEN 'bounce'
-        WHEN 'delay' THEN 'delay warning'
-        WHEN 'delivery status' THEN 'success notice'
+    CASE
+        WHEN e.action <> 'notification' THEN e.action
+        WHEN e.detail = 'non-delivery' THEN 'bounce'
+        WHEN e.detail = 'delay' THEN 'delay warning'
+        WHEN e.detail = 'delivery status' THEN 'success notice'
         ELSE e.action
     END AS kind,
     e."time",
     e.linked_queue_id,
-    next.mail_id AS linked_mail_id
+    c.mail_id AS linked_mail_id,
+    NULL::bigint AS recipient_key
 FROM mail_event AS e
 INNER JOIN delivery_from AS f ON e.mail_id = f.mail_id
-LEFT JOIN LATERAL (
-    SELECT c.mail_id
-    FROM delivery_from AS c
-    WHERE
-        c.queue_id = e.linked_queue_id AND c.server_id = f.server_id
+LEFT JOIN delivery_from AS c
+    ON
+        e.linked_queue_id = c.queue_id
+        AND f.server_id = c.server_id
+        AND e.mail_id <> c.mail_id
         AND c.began BETWEEN e."time" - INTERVAL '1 minute' AND e."time" + INTERVAL '1 minute'
-    ORDER BY abs(extract(EPOCH FROM c.began - e."time")), c.mail_id
-    LIMIT 1
-) AS next ON TRUE
+        AND NOT EXISTS (
+            SELECT FROM delivery_from AS o
+            WHERE
+                o.queue_id = e.linked_queue_id
+                AND o.server_id = f.server_id
+                AND o.mail_id <> e.mail_id
+                AND o.began BETWEEN e."time" - INTERVAL '1 minute' AND e."time" + INTERVAL '1 minute'
+                AND (abs(extract(EPOCH FROM o.began - e."time")), o.mail_id)
+                < (abs(extract(EPOCH FROM c.began - e."time")), c.mail_id)
+        )
 WHERE e.linked_queue_id IS NOT NULL
 UNION ALL
 SELECT
@@ -195,47 +210,61 @@ SELECT
     CASE t.component WHEN 'local' THEN 'forwarded' ELSE 'queued' END AS kind,
     t.attempted AS "time",
     t.next_queue_id AS linked_queue_id,
-    next.mail_id AS linked_mail_id
+    c.mail_id AS linked_mail_id,
+    t.recipient_key
 FROM delivery_to AS t
 INNER JOIN delivery_from AS f ON t.mail_id = f.mail_id
-LEFT JOIN LATERAL (
-    SELECT c.mail_id
-    FROM delivery_from AS c
-    WHERE
-        c.queue_id = t.next_queue_id
-        AND c.mail_id <> t.mail_id
-        AND (c.server_id = f.server_id OR t.component <> 'local')
+LEFT JOIN delivery_from AS c
+    ON
+        t.next_queue_id = c.queue_id
+        AND t.mail_id <> c.mail_id
+        AND (f.server_id = c.server_id OR t.component <> 'local')
         -- A reply's text is the next hop's choice: the entry must fit in time, and in its message-id.
         AND c.began BETWEEN t.attempted - INTERVAL '1 hour' AND t.attempted + INTERVAL '1 minute'
-        AND (c.message_id IS NOT DISTINCT FROM f.message_id OR t.component = 'local')
-    ORDER BY abs(extract(EPOCH FROM c.began - t.attempted)), c.mail_id
-    LIMIT 1
-) AS next ON TRUE
+        AND (f.message_id IS NOT DISTINCT FROM c.message_id OR t.component = 'local')
+        AND NOT EXISTS (
+            SELECT FROM delivery_from AS o
+            WHERE
+                o.queue_id = t.next_queue_id
+                AND o.mail_id <> t.mail_id
+                AND (o.server_id = f.server_id OR t.component <> 'local')
+                AND o.began BETWEEN t.attempted - INTERVAL '1 hour' AND t.attempted + INTERVAL '1 minute'
+                AND (o.message_id IS NOT DISTINCT FROM f.message_id OR t.component = 'local')
+                AND (abs(extract(EPOCH FROM o.began - t.attempted)), o.mail_id)
+                < (abs(extract(EPOCH FROM c.began - t.attempted)), c.mail_id)
+        )
 WHERE t.next_queue_id IS NOT NULL
 UNION ALL
 SELECT
-    origin.mail_id,
+    p.mail_id,
     CASE f.origin WHEN 'pickup' THEN 'requeued' ELSE 'filtered' END AS kind,
     f.began AS "time",
     f.queue_id AS linked_queue_id,
-    f.mail_id AS linked_mail_id
+    f.mail_id AS linked_mail_id,
+    NULL::bigint AS recipient_key
 FROM delivery_from AS f
-INNER JOIN LATERAL (
-    SELECT p.mail_id
-    FROM delivery_from AS p
-    WHERE
-        p.queue_id = f.orig_queue_id
-        AND p.mail_id <> f.mail_id
+INNER JOIN delivery_from AS p
+    ON
+        f.orig_queue_id = p.queue_id
+        AND f.mail_id <> p.mail_id
         AND p.began <= f.began + INTERVAL '1 minute'
-        AND (f.origin <> 'pickup' OR p.server_id = f.server_id)
+        AND (f.origin <> 'pickup' OR f.server_id = p.server_id)
         AND (p.ended IS NULL OR f.origin = 'pickup' OR p.ended >= f.began - INTERVAL '1 minute')
-    ORDER BY p.began DESC, p.mail_id
-    LIMIT 1
-) AS origin ON TRUE
+        AND NOT EXISTS (
+            SELECT FROM delivery_from AS o
+            WHERE
+                o.queue_id = f.orig_queue_id
+                AND o.mail_id <> f.mail_id
+                AND o.began <= f.began + INTERVAL '1 minute'
+                AND (f.origin <> 'pickup' OR o.server_id = f.server_id)
+                AND (o.ended IS NULL OR f.origin = 'pickup' OR o.ended >= f.began - INTERVAL '1 minute')
+                AND (o.began > p.began OR (o.began = p.began AND o.mail_id < p.mail_id))
+        )
 WHERE f.orig_queue_id IS NOT NULL;
 COMMENT ON VIEW mail_link IS
-'From one queue entry to the next leg: bounce, delay warning, success notice, forwarded, queued, requeued, filtered. '
-'linked_mail_id is NULL when no such entry is in this database';
+'From one queue entry to the next leg: bounce, delay warning, success notice, postmaster notice, forwarded, queued, '
+'requeued, filtered. linked_mail_id is NULL when no such entry is in this database';
+COMMENT ON COLUMN mail_link.recipient_key IS 'The recipient that went this way (forwarded, queued), else NULL';
 
 CREATE VIEW input_state AS
 SELECT
