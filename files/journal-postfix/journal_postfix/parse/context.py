@@ -19,18 +19,16 @@ from __future__ import annotations
 import re
 
 from .grammar import Fields
-from .tokens import ADDRESS, DSN, HELO, PROTO, XTEXT, compiled
+from .tokens import ADDRESS, DSN, HELO, PROTO, XTEXT, compiled, last_places
 
 # log_whatsup() and smtpd_reject (src/smtpd/smtpd_check.c), milter_header_log (src/smtpd/smtpd_milter.c): each part
 # brings its own leading blank and stands only when smtpd has it.
 _SASL = rf"(?: sasl_method=([^ ]++))?+(?: sasl_username=(.*?))?(?: sasl_sender={XTEXT})?+"
 _CONTEXT = compiled(rf";(?: from=<{ADDRESS}>)?+(?: to=<{ADDRESS}>)?+(?: proto={PROTO})?+(?: helo=<{HELO}>)?+{_SASL}")
 _AFTER_ADDRESSES = compiled(rf" proto={PROTO}(?: helo=<{HELO}>)?+{_SASL}")
-_STARTS = (" from=<", " to=<", " proto=", " helo=<")
 _NAMES = ("sender", "recipient", "proto", "helo", "sasl_method", "sasl_username", "sasl_sender")
 
-# Postfix writes at most 2000 bytes, room for some 250 of the shortest fake context; the work stays bounded anyway.
-_MAX_CANDIDATES = 64
+_PLACE = compiled("; (?=from=<|to=<|proto=|helo=<)")
 
 # "CODE DSN text" of a reply; milter replies of several lines have `-` behind the code. cleanup logs the DSN alone.
 _REPLY = compiled(rf"(?:([2-5][0-9][0-9])[ -])?+(?:{DSN}(?: |\Z))?+(.*)")
@@ -40,6 +38,7 @@ _ORIGIN = compiled(r"(?:([^ \[\]]++)\[([^ \[\]]++)\](?::(?:([0-9]{1,5}+)|unknown
 _ACTION_CONTEXT = compiled(
     rf"; from=<{ADDRESS}>(?: to=<{ADDRESS}>)?+(?: proto={PROTO})?+(?: helo=<{HELO}>)?+(?:: (.*))?+"
 )
+_ACTION_PLACE = compiled("; (?=from=<)")
 _ACTION_AFTER_ADDRESSES = compiled(rf" proto={PROTO}(?: helo=<{HELO}>)?+(?:: (.*))?+")
 
 
@@ -75,27 +74,29 @@ def split_context(fields: Fields, text: str) -> str:
 
     `sasl_username` stands in angle brackets in the lines of milters and proxies, and there without `sasl_method`.
     """
-    for read in (_strict_context, _raw_context):
-        end = len(text)
-        for _ in range(_MAX_CANDIDATES):
-            at = text.rfind("; ", 0, end)
-            while at >= 0 and not text.startswith(_STARTS, at + 1):
-                at = text.rfind("; ", 0, at + 1)
-            if at < 0:
-                break
-            groups = read(text, at)
-            if groups is not None:
-                for name, value in zip(_NAMES, groups, strict=True):
-                    if value is not None:
-                        fields[name] = value
-                user = groups[5]
-                if user is not None and groups[4] is None and user[:1] == "<" and user[-1:] == ">" and len(user) > 1:
-                    fields["sasl_username"] = user[1:-1]
-                return text[:at]
-            end = at + 1
-    # An error of the server itself has no context, and in a line that was cut at 2000 bytes it is gone; what is left
-    # ends with the text's own `;` when the text was empty or the cut fell behind it.
-    return text.removesuffix(";")
+    # The line's last `; ` nearly always is the place.
+    at = text.rfind("; ")
+    if at < 0:
+        return text.removesuffix(";")
+    groups = _strict_context(text, at)
+    if groups is None:
+        places = last_places(_PLACE, text)
+        found = next(
+            ((at, groups) for read in (_strict_context, _raw_context) for at in places if (groups := read(text, at))),
+            None,
+        )
+        # An error of the server itself has no context, and in a line that was cut at 2000 bytes it is gone; what is
+        # left ends with the text's own `;` when the cut fell behind it.
+        if found is None:
+            return text.removesuffix(";")
+        at, groups = found
+    for name, value in zip(_NAMES, groups, strict=True):
+        if value is not None:
+            fields[name] = value
+    user = groups[5]
+    if user is not None and groups[4] is None and user[:1] == "<" and user[-1:] == ">" and len(user) > 1:
+        fields["sasl_username"] = user[1:-1]
+    return text[:at]
 
 
 def put_reply(fields: Fields, text: str) -> None:
@@ -167,20 +168,13 @@ def split_origin(fields: Fields, text: str) -> tuple[str, str | None] | None:
 
     Give the content and the optional TEXT; None, with nothing stored, when no place reads like an origin.
     """
+    places = last_places(_ACTION_PLACE, text)
     for read in (_strict_action, _raw_action):
-        at = len(text)
-        for _ in range(_MAX_CANDIDATES):
-            at = text.rfind("; from=<", 0, at)
-            if at < 0:
-                break
+        for at in places:
             start = text.rfind(" from ", 0, at)
-            if start < 0:
-                break
-            origin = _ORIGIN.fullmatch(text, start + 6, at)
-            if origin is None:
-                continue
-            groups = read(text, at)
-            if groups is None:
+            origin = _ORIGIN.fullmatch(text, start + 6, at) if start >= 0 else None
+            groups = read(text, at) if origin is not None else None
+            if origin is None or groups is None:
                 continue
             fields["origin"] = origin[0]
             hostname, ip, port = origin.groups()

@@ -18,7 +18,7 @@ from typing import Any
 
 from .grammar import Convert, Fields, entry, named
 from .queued import forwarded_as, queued_as
-from .tokens import ADDRESS, DSN, NUMBER, RELAY, SECONDS, compiled
+from .tokens import ADDRESS, DSN, NUMBER, RELAY, SECONDS, compiled, last_places
 
 _MIDDLE = (
     rf" relay={RELAY},(?: conn_use=({NUMBER}),)?+ delay=({SECONDS}),"
@@ -27,9 +27,7 @@ _MIDDLE = (
 )
 _STATUS = rf"to=<{ADDRESS}>,(?: orig_to=<{ADDRESS}>,)?+{_MIDDLE}"
 _AFTER_ADDRESSES = compiled(_MIDDLE)
-
-# Postfix writes at most 2000 bytes, room for 200 of these marks.
-_MAX_CANDIDATES = 64
+_RAW_END = compiled(">, (?=relay=)")
 
 
 # The groups of `_STATUS`: text, or None for those of an optional part.
@@ -103,11 +101,7 @@ def _raw(put: _Put) -> Convert:
 
     def convert(fields: Fields, match: re.Match[str]) -> bool:
         rest: str = match[1]
-        at = -1
-        for _ in range(_MAX_CANDIDATES):
-            at = rest.find(">, relay=", at + 1)
-            if at < 0:
-                return False
+        for at in reversed(last_places(_RAW_END, rest)):
             middle = _AFTER_ADDRESSES.fullmatch(rest, at + 2)
             if middle is not None:
                 recipient, mark, orig_to = rest[:at].partition(">, orig_to=<")

@@ -19,7 +19,7 @@ _CLIENT_NAMES = ("client_ip", "client_port:int")
 # the angle brackets of the command, where `>` ends them only outside of double quotes (psc_extract_addr).
 _QUOTED = r'((?:[^">]++|"[^"]*+")*+)'
 _CONTEXT = compiled(rf"; from=<{_QUOTED}>, to=<{_QUOTED}>, proto=(SMTP|ESMTP), helo=<(.*)>")
-_RAW_CONTEXT = compiled(r"; from=<(.*?)>, to=<([^>]*+)>, proto=(SMTP|ESMTP), helo=<(.*)>")
+_RAW_CONTEXT = compiled(r"; from=<((?:(?!>, to=<).)*+)>, to=<([^>]*+)>, proto=(SMTP|ESMTP), helo=<(.*)>")
 _NAMES = ("sender", "recipient", "proto", "helo")
 
 
@@ -91,12 +91,14 @@ ENTRIES = (
         named("count:int", "after:float", *_CLIENT_NAMES, "text"),
         queue_id=False,
     ),
+    # Not "hangup", its name in the catalogue: that is an action of smtpd which refuses a mail.
     entry(
         "psc.hangup",
         _PSC,
         "HANGUP",
         rf"HANGUP after ([0-9]{{1,12}}(?:\.[0-9]{{1,9}})?) from {ENDPOINT} in (.*)",
         named("after:float", *_CLIENT_NAMES, "phase"),
+        action="psc_hangup",
         queue_id=False,
     ),
     entry("psc.reject_rcpt", _PSC, "reject", rf"reject: (RCPT) from {ENDPOINT}: (.*)", _reject),

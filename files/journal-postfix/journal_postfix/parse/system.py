@@ -104,7 +104,7 @@ ENTRIES = (
         "maps.error",
         _ANY,
         "",
-        r'([a-z0-9-]++:.*?) lookup error for "(.*)"',
+        r'([a-z0-9-]++:(?:(?! lookup error for ").)*+) lookup error for "(.*)"',
         named("table", "key"),
         queue_id=None,
         severe=True,

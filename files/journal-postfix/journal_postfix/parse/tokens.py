@@ -78,3 +78,16 @@ PEER = rf"([^ \[\]]*+\[[^\[\]]++\](?::{PORT})?+)"
 def compiled(pattern: str) -> re.Pattern[str]:
     """Compile `pattern` so that `.` takes any character; it is meant for `fullmatch`."""
     return re.compile(pattern, re.DOTALL)
+
+
+# Postfix cuts every text at 2000 bytes (msg_vprintf, src/util/msg_output.c): room for fewer than this many places where
+# something could begin. A longer line is not Postfix's; there a few have to do, so that the work stays bounded.
+_LONGEST_LINE = 4000
+_MAX_PLACES = 300
+_MAX_PLACES_IF_LONGER = 16
+
+
+def last_places(mark: re.Pattern[str], text: str) -> list[int]:
+    """Give where `mark` stands in `text`, the last place first, as many as a line of Postfix can have."""
+    count = _MAX_PLACES if len(text) <= _LONGEST_LINE else _MAX_PLACES_IF_LONGER
+    return [match.start() for match in mark.finditer(text)][: -count - 1 : -1]
