@@ -11,7 +11,7 @@ from .tokens import QUEUE_ID, compiled
 
 # "Ok: queued as %s" (src/smtpd/smtpd.c); the id ends with the line, or before a blank or punctuation.
 _MARK = "queued as "
-_AT_MARK = compiled(rf"({QUEUE_ID})(?=[\s)>,.;\"']|\Z)")
+_AT_MARK = compiled(rf"({QUEUE_ID})[)>,.;'\"]*+(?: |\Z)")
 _FORWARDED = compiled(rf"forwarded as ({QUEUE_ID})")
 
 

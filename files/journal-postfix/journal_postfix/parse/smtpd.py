@@ -12,15 +12,15 @@ from functools import lru_cache
 from .context import decided, put_reply, split_context
 from .grammar import Fields, entry, named, nothing
 from .queued import queued_as
-from .tokens import CLIENT, NUMBER, STAGE, XTEXT, compiled
+from .tokens import CLIENT, NUMBER, STAGE, compiled
 
 _CLIENT_NAMES = ("client_hostname", "client_ip", "client_port:int")
 
 # src/smtpd/smtpd.c, mail_open_stream(): the line "%s: client=%s" and what may follow it. The user name comes first, so
 # the earliest place from which the rest reads to the end is where it ends.
 _CLIENT_REST = compiled(
-    rf"(?:, sasl_method=([^ ,]*+), sasl_username=(.*?))?"
-    rf"(?:, sasl_sender={XTEXT})?+(?:, orig_queue_id=([^ ,]++))?+(?:, orig_client=([^ ]++))?+"
+    r"(?:, sasl_method=([^ ,]*+), sasl_username=(.*?))?"
+    r"(?:, sasl_sender=([^ =]*))?(?:, orig_queue_id=([^ ,]++))?+(?:, orig_client=([^ ]++))?+"
 )
 _CLIENT_REST_NAMES = ("sasl_method", "sasl_username", "sasl_sender", "orig_queue_id", "orig_client")
 
