@@ -15,9 +15,7 @@ from journal_postfix.store import Database, InputPosition, Writer
 from journal_postfix.store.positions import Head, find_position
 
 
-def feed_file(
-    dsn: str, path: str, options: LogfileOptions | None = None, settings: Settings | None = None
-) -> Summary:
+def feed_file(dsn: str, path: str, options: LogfileOptions | None = None, settings: Settings | None = None) -> Summary:
     """Import one log file."""
     with closing(Database(dsn)) as database, Logfile(path) as logfile:
         head = logfile.fingerprint()
@@ -35,7 +33,9 @@ def feed_file(
         return run_loop(messages, Writer(database), begins, settings or Settings())
 
 
-def feed_messages(dsn: str, messages: Iterable[LogMessage], name: str = "test", settings: Settings | None = None) -> Summary:
+def feed_messages(
+    dsn: str, messages: Iterable[LogMessage], name: str = "test", settings: Settings | None = None
+) -> Summary:
     """Store messages whose positions count from wherever the input of this name stands."""
     with closing(Database(dsn)) as database:
         begins = find_position(database, "logfile", name, Head(1, name), lambda _: None)

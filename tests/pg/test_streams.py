@@ -21,8 +21,9 @@ from pg.feed import feed_file, feed_messages, messages_of
 
 NAMES = sorted(path.stem for path in STREAMS.glob("*.log"))
 
-# Their point is the order, or the stamps' zone and year.
-IN_ORDER_ONLY = {"year_change", "daylight_saving"}
+# Their point is the stamps' year and zone; and which of two mails a delivery line belongs to, when neither an end nor a
+# new beginning was logged before it, nobody can tell.
+IN_ORDER_ONLY = {"year_change", "daylight_saving", "reused_queue_id_by_notification"}
 
 
 def _expected(name: str) -> dict[str, Any]:
@@ -68,7 +69,8 @@ def test_one_transaction_per_line_gives_the_same_rows(name: str, database: str, 
     whole = dump(database)
     # The same lines as another input, so that both can stand in one database under two host names.
     other = tmp_path / "other.log"
-    other.write_text("\n" + path.read_text(encoding="utf-8").replace(" mx", " zz"), encoding="utf-8")
+    renamed = [line.replace(" mx", " zz", 1) for line in path.read_text(encoding="utf-8").splitlines()]
+    other.write_text("\n" + "\n".join(renamed) + "\n", encoding="utf-8")
     feed_file(database, str(other), options, Settings(max_messages_per_commit=1))
     both = dump(database)
     for table, rows in whole.items():
@@ -80,20 +82,22 @@ def test_one_transaction_per_line_gives_the_same_rows(name: str, database: str, 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in IN_ORDER_ONLY])
 def test_disorder_within_a_second_changes_nothing(name: str, database: str) -> None:
     """Lines with different stamps within one second may come in any order (daemons race for the log)."""
-    messages = [message for message in messages_of((STREAMS / f"{name}.log").read_text().splitlines())]
+    messages = messages_of((STREAMS / f"{name}.log").read_text(encoding="utf-8").splitlines())
     shown = []
     for seed in range(4):
         chaos = random.Random(seed)
         shuffled = sorted(messages, key=lambda message: message.time + (chaos.random() if seed else 0.0))
         host = f"h{seed}"
-        feed_messages(database, [message._replace(host=host) for message in shuffled], name=host)
+        feed_messages(database, [message._replace(host=host + message.host) for message in shuffled], name=host)
         everything = dump(database)
         shown.append(
-            {table: [row for row in rows if f"'{host}'" in row] for table, rows in everything.items() if table != "unknown_line"}
+            {
+                table: [row for row in rows if f"'{host}" in row]
+                for table, rows in everything.items()
+                if table != "unknown_line"
+            }
         )
     first = shown[0]
     for seed, other in enumerate(shown):
-        renamed = {
-            table: sorted(row.replace(f"'h{seed}'", "'h0'") for row in rows) for table, rows in other.items()
-        }
+        renamed = {table: sorted(row.replace(f"'h{seed}", "'h0") for row in rows) for table, rows in other.items()}
         assert renamed == first, seed

@@ -60,6 +60,7 @@ class Delivery(NamedTuple):
 NOQUEUE: Final = "NOQUEUE"
 NO_COLUMNS: Final[Columns] = {}
 
+
 @lru_cache(maxsize=4096)
 def inet(text: str | None) -> str | None:
     """Give the address as PostgreSQL's inet reads it, or None for 'unknown' and other non-addresses."""
@@ -249,6 +250,14 @@ def _detail(parsed: Parsed) -> str | None:
     return ": ".join(part for part in parts if part) or None
 
 
+def _reply(parsed: Parsed) -> str | None:
+    """What the client was told, as it was told."""
+    parts = (
+        [parsed.get("smtp_code"), parsed.get("dsn"), _detail(parsed)] if "smtp_code" in parsed else [_detail(parsed)]
+    )
+    return " ".join(str(part) for part in parts if part) or None
+
+
 def _decided(parsed: Parsed, status: str) -> Columns | None:
     """The recipient's row when an action line decides about the recipient that it names."""
     if not parsed.get("recipient"):
@@ -260,7 +269,7 @@ def _decided(parsed: Parsed, status: str) -> Columns | None:
         dsn=parsed.get("dsn"),
         component=parsed["component"],
         service=parsed.get("service"),
-        response=_detail(parsed),
+        response=_reply(parsed),
     )
     return columns
 

@@ -164,8 +164,13 @@ class QueueEntry:
             self._hold(time, is_held=False)
         elif new:
             for name, value in new.items():
-                if value is not None and columns.get(name) is None and name != "ended_how":
+                if value is None or name == "ended_how":
+                    continue
+                known = columns.get(name)
+                if known is None:
                     columns[name] = value
+                elif name == "sender" and columns.get("queued") is None:
+                    columns[name] = _fuller_sender(known, value)
         if effect is Effect.ENDED or effect is Effect.DOOMED:
             self._end(new["ended_how"], time if effect is Effect.ENDED else None)
         elif effect is Effect.ARRIVED:
@@ -231,6 +236,11 @@ class QueueEntry:
         if decides:
             known.columns = columns
             known.attempted = time
+
+
+def _fuller_sender(one: str, other: str) -> str:
+    """Until the queue manager names the sender: pickup's is as the user typed it, cleanup's has its domain."""
+    return max(one, other, key=lambda sender: ("@" in sender, len(sender), sender))
 
 
 class QueueEntries:

@@ -15,6 +15,7 @@ from ..message import LogMessage
 # What makes two lines of one kind different: ids, numbers, addresses, quoted text.
 VARIABLE_RE: Final = re.compile(r'<[^<>]{0,300}>|"[^"]{0,300}"|\[[^\[\]]{0,300}\]|\b[0-9A-Fa-f]*[0-9][0-9A-Za-z]*\b')
 MAX_SHAPE: Final = 160
+MAX_NAME: Final = 255
 
 
 class Unit(NamedTuple):
@@ -60,6 +61,20 @@ def line_shape(text: str) -> str:
     return VARIABLE_RE.sub("#", text[: MAX_SHAPE * 4])[:MAX_SHAPE]
 
 
+def _problem(message: LogMessage) -> str | None:
+    """Say what no database takes and no Postfix writes: it masks control characters."""
+    if "\0" in message.text or "\0" in message.host or "\0" in message.identifier:
+        return "it contains a NUL character"
+    if len(message.host) > MAX_NAME or len(message.identifier) > MAX_NAME:
+        return f"its host or program name is longer than {MAX_NAME} characters"
+    return None
+
+
+def printable_host(host: str) -> str:
+    """Give a host name that any table takes."""
+    return host.replace("\0", "")[:MAX_NAME]
+
+
 class Batch:
     """Messages that are stored together, in the order of their input."""
 
@@ -81,12 +96,12 @@ class Batch:
         line = len(self.messages)
         self.messages.append(message)
         host = message.host
-        if "\0" in message.text or "\0" in host or "\0" in message.identifier:
-            # Postfix masks control characters; PostgreSQL's text has no NUL.
+        problem = _problem(message)
+        if problem is not None:
             action = "set aside"
-            self.set_aside.append((message, "it contains a NUL character"))
-            host = host.replace("\0", "")
-            component = component.replace("\0", "")
+            component = ""
+            host = printable_host(host)
+            self.set_aside.append((message, problem))
         elif action != "foreign" and not message.trusted:
             action = "forged"
         elif action == "unknown":

@@ -18,7 +18,7 @@ from ..errors import InputBusyError
 from ..extract import RECIPIENT_COLUMNS, Columns
 from ..merge import QueueEntries, QueueEntry, Recipient, recipient_key
 from ..message import LogMessage
-from .batch import Batch, InputPosition, is_noqueue
+from .batch import Batch, InputPosition, is_noqueue, printable_host
 from .database import Database, RowRefused, seconds, timestamp
 
 Row = TypeVar("Row")
@@ -164,8 +164,8 @@ class Writer:
         database = self.database
         self._know_servers(batch)
         with database.transaction():
-            for host in sorted({message.host for message in batch.messages}):
-                database.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (HOST_LOCK, host.replace("\0", "")))
+            for host in sorted({printable_host(message.host) for message in batch.messages}):
+                database.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (HOST_LOCK, host))
             if begins is not None:
                 self._advance(begins, ends_at, last_time, len(batch))
             refused: list[tuple[list[int], str]] = []
@@ -386,7 +386,7 @@ class Writer:
         for message, reason in rows:
             self.database.execute(
                 'INSERT INTO set_aside (host, "time", line, reason) VALUES (%s, %s, %s, %s)',
-                (message.host.replace("\0", ""), timestamp(message.time), _line(message), reason),
+                (printable_host(message.host), timestamp(message.time), _line(message), reason),
             )
         return len(rows)
 

@@ -1,0 +1,434 @@
+"""The query behind `search`: mails and rejections together, newest first, page by page.
+
+Takes Criteria and where to go on; gives a Page of records. All SQL is made of the constants below; what a user typed
+goes into parameters, with LIKE's own characters escaped. Reads the public views only.
+
+How pages stay stable. Results are ordered by (time, kind, id), all three unchanging once a mail has been stored; a page
+goes on behind the last row of the one before (keyset), so rows that arrive meanwhile move nothing.
+
+How it stays fast. Exact addresses and whole domains are prefixes of the reversed address, for which there are indexes;
+criteria that different indexes serve are alternatives, each a query of its own, and their results are merged.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any, Final, NamedTuple
+
+from .database import Database
+from .mails import HANDED_ON, Record, load_mails, present
+
+FATES: Final = (
+    "sent",
+    "deferred",
+    "bounced",
+    "expired",
+    "undeliverable",
+    "deliverable",
+    "discarded",
+    "rejected",
+    "held",
+    "queued",
+    HANDED_ON,
+)
+
+# What a fate can have been in delivery_to.status: lets the planner use the small index over all that is not `sent`.
+_STATUSES: Final = {
+    "expired": ["deferred"],
+    "held": ["deferred"],
+    "queued": ["deferred"],
+    "discarded": ["discarded", "deferred"],
+    "rejected": ["rejected", "deferred"],
+}
+
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_DOMAIN_RE: Final = re.compile(rf"(?:{_LABEL}\.)+(?:[a-z]{{2,63}}|xn--[a-z0-9-]{{1,59}})", re.IGNORECASE | re.ASCII)
+_IPV4_PART_RE: Final = re.compile(r"(?:\d{1,3}\.){1,3}", re.ASCII)
+_SHORT_ID_RE: Final = re.compile(r"(?=.*\d)[0-9A-F]{6,20}", re.ASCII)
+_LONG_ID_RE: Final = re.compile(r"[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-y]{10,14}z[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{1,16}")
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What is looked for; None is no condition. `term` is looked for wherever it fits."""
+
+    term: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    message_id: str | None = None
+    queue_id: str | None = None
+    subject: str | None = None
+    client: str | None = None
+    sasl_user: str | None = None
+    fate: str | None = None
+    dsn: str | None = None
+    relay: str | None = None
+    host: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Cursor(NamedTuple):
+    """Behind which result to go on."""
+
+    time: datetime
+    kind: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.time.astimezone(UTC).isoformat()[:-6]}Z,{self.kind},{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Read what __str__ gives; ValueError for anything else."""
+        time, kind, number = text.split(",")
+        if kind not in _RANK or not time.endswith("Z") or not re.fullmatch(r"[0-9]{1,18}", number):
+            raise ValueError(text)
+        return cls(datetime.fromisoformat(time), kind, int(number))
+
+
+class Page(NamedTuple):
+    """Results, newest first, and where to go on when there are more."""
+
+    results: list[Record]
+    more: Cursor | None
+
+
+class _Condition(NamedTuple):
+    sql: str
+    parameters: tuple[Any, ...] = ()
+
+
+# At the same time mails come before rejections.
+_RANK: Final = {"mail": 1, "rejected": 0}
+
+_ALL: Final = _Condition("TRUE")
+_NONE: Final = _Condition("FALSE")
+
+_REJECTIONS: Final = """
+SELECT
+    noqueue_id, "time", host, instance, component, service, action, stage, sender, recipient, client_hostname, client_ip,
+    client_port, helo, proto, sasl_method, sasl_username, smtp_code, dsn, reason
+FROM mail_rejected WHERE noqueue_id = ANY(%s)
+"""
+
+
+def search(database: Database, criteria: Criteria, limit: int, after: Cursor | None = None) -> Page:
+    """Find up to `limit` mails and rejections, newest first, behind `after`."""
+    with database.transaction():
+        # One state of the database for all queries of a page.
+        database.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        found: set[Cursor] = set()
+        for conditions in _mail_alternatives(criteria):
+            found |= _candidates(database, "mail", conditions, after, limit)
+        for conditions in _rejected_alternatives(criteria):
+            found |= _candidates(database, "rejected", conditions, after, limit)
+        ordered = sorted(found, key=_order, reverse=True)
+        page = ordered[:limit]
+        mails = {
+            record["mail_id"]: record
+            for record in load_mails(database, [key.number for key in page if key.kind == "mail"])
+        }
+        numbers = [key.number for key in page if key.kind == "rejected"]
+        rejections = {}
+        if numbers:
+            rejections = {row["noqueue_id"]: row for row in database.fetch_dicts(_REJECTIONS, (numbers,))}
+    results = []
+    for key in page:
+        record = {"kind": key.kind, **(mails if key.kind == "mail" else rejections)[key.number]}
+        record.pop("mail_id", None)
+        record.pop("noqueue_id", None)
+        record["cursor"] = str(key)
+        results.append(present(record))
+    return Page(results, page[-1] if len(ordered) > limit else None)
+
+
+def _order(key: Cursor) -> tuple[datetime, int, int]:
+    return key.time, _RANK[key.kind], key.number
+
+
+# Each kind's row of candidates: what is common, then the conditions, then order and limit.
+_CANDIDATES: Final = {
+    "mail": ("SELECT m.began, m.mail_id FROM mail AS m WHERE ", " ORDER BY m.began DESC, m.mail_id DESC LIMIT %s"),
+    "rejected": (
+        'SELECT m."time", m.noqueue_id FROM mail_rejected AS m WHERE ',
+        ' ORDER BY m."time" DESC, m.noqueue_id DESC LIMIT %s',
+    ),
+}
+_TIME: Final = {"mail": "m.began", "rejected": 'm."time"'}
+_NUMBER: Final = {"mail": "m.mail_id", "rejected": "m.noqueue_id"}
+
+
+def _candidates(
+    database: Database, kind: str, conditions: Sequence[_Condition], after: Cursor | None, limit: int
+) -> set[Cursor]:
+    where = [condition for condition in conditions if condition is not _ALL]
+    if _NONE in where:
+        return set()
+    if after is not None:
+        if after.kind == kind:
+            where.append(_Condition(f"({_TIME[kind]}, {_NUMBER[kind]}) < (%s, %s)", (after.time, after.number)))
+        elif _RANK[kind] < _RANK[after.kind]:
+            where.append(_Condition(f"{_TIME[kind]} <= %s", (after.time,)))
+        else:
+            where.append(_Condition(f"{_TIME[kind]} < %s", (after.time,)))
+    head, tail = _CANDIDATES[kind]
+    sql = head + (" AND ".join(condition.sql for condition in where) or "TRUE") + tail
+    parameters = [parameter for condition in where for parameter in condition.parameters]
+    return {Cursor(time, kind, number) for time, number in database.fetch(sql, [*parameters, limit + 1])}
+
+
+# What the criteria mean for either kind: a list of alternatives, each a list of conditions that all hold.
+
+
+def _mail_alternatives(criteria: Criteria) -> list[list[_Condition]]:
+    c = criteria
+    fixed = [*_times(c, "m.began"), _host(c.host)]
+    if c.sender is not None:
+        fixed.append(_address("m.sender", c.sender))
+    if c.message_id is not None:
+        fixed.append(_message_id(c.message_id))
+    if c.queue_id is not None:
+        fixed.append(_Condition("m.queue_id = %s", (c.queue_id,)))
+    if c.subject is not None:
+        fixed.append(_part("m.subject", c.subject))
+    if c.client is not None:
+        fixed.append(_peer("m.client_hostname", "m.client_ip", c.client))
+    if c.sasl_user is not None:
+        fixed.append(_user("m.sasl_username", c.sasl_user))
+    choices = [_recipient_choices(c), _term_choices(c.term, is_mail=True)]
+    return [[*fixed, *chosen] for chosen in product(*choices)]
+
+
+def _rejected_alternatives(criteria: Criteria) -> list[list[_Condition]]:
+    c = criteria
+    if (
+        c.message_id is not None
+        or c.queue_id is not None
+        or c.subject is not None
+        or c.relay is not None
+        or c.fate not in (None, "rejected")
+    ):
+        return []
+    fixed = [*_times(c, 'm."time"'), _host(c.host)]
+    if c.sender is not None:
+        fixed.append(_address("m.sender", c.sender))
+    if c.recipient is not None:
+        fixed.append(_address("m.recipient", c.recipient))
+    if c.client is not None:
+        fixed.append(_peer("m.client_hostname", "m.client_ip", c.client))
+    if c.sasl_user is not None:
+        fixed.append(_user("m.sasl_username", c.sasl_user))
+    if c.dsn is not None:
+        fixed.append(_dsn("m.dsn", c.dsn))
+    return [[*fixed, chosen] for chosen in _term_choices(c.term, is_mail=False)]
+
+
+def _times(criteria: Criteria, column: str) -> list[_Condition]:
+    conditions = []
+    if criteria.since is not None:
+        conditions.append(_Condition(f"{column} >= %s", (criteria.since,)))
+    if criteria.until is not None:
+        conditions.append(_Condition(f"{column} < %s", (criteria.until,)))
+    return conditions
+
+
+def _host(host: str | None) -> _Condition:
+    """The host by its full name, or by the first label of it."""
+    if host is None:
+        return _ALL
+    name = host.lower().rstrip(".")
+    return _Condition("(lower(m.host) = %s OR lower(m.host) LIKE %s)", (name, like_text(name) + ".%"))
+
+
+def _recipient_choices(criteria: Criteria) -> list[_Condition]:
+    """Conditions on one and the same recipient; or, of the mail as a whole, where no recipient is known yet."""
+    c = criteria
+    wanted: list[_Condition] = []
+    if c.recipient is not None:
+        wanted.append(_recipient(c.recipient))
+    if c.relay is not None:
+        wanted.append(_peer("r.relay_host", "r.relay_ip", c.relay))
+    if c.dsn is not None:
+        wanted.append(_dsn("r.dsn", c.dsn))
+    if c.fate == HANDED_ON:
+        wanted.append(_Condition("r.status = 'sent'"))
+    elif c.fate is not None:
+        statuses = _STATUSES.get(c.fate)
+        if statuses is None:
+            wanted.append(_Condition("r.status = %s", (c.fate,)))
+        else:
+            wanted.append(_Condition("r.status = ANY(%s) AND r.fate = %s", (statuses, c.fate)))
+        if c.fate == "deferred":
+            wanted.append(_Condition("r.fate = 'deferred'"))
+    if not wanted:
+        return [_ALL]
+    if c.fate == HANDED_ON:
+        choices = [
+            _some_recipient([*wanted, _Condition("r.next_queue_id IS NOT NULL"), _Condition(_IS_QUEUED_ON)]),
+            _some_recipient([*wanted, _Condition(_IS_FILTERED)]),
+        ]
+    else:
+        choices = [_some_recipient(wanted)]
+    if c.recipient is None and c.relay is None:
+        whole = []
+        if c.fate is not None:
+            whole.append(_Condition(_WITHOUT_LINE, (c.fate,)))
+            if c.fate in ("held", "queued"):
+                # Through the small index over all that is still open.
+                whole.append(_Condition("m.ended IS NULL"))
+        if c.dsn is not None:
+            whole.append(_dsn("m.dsn", c.dsn))
+        choices.append(_both(whole))
+    return choices
+
+
+_WITHOUT_LINE: Final = (
+    "recipient_fate('queued', m.state) = %s "
+    "AND (SELECT count(*) FROM mail_recipient AS r WHERE r.mail_id = m.mail_id) < coalesce(m.nrcpt, 1)"
+)
+_IS_QUEUED_ON: Final = (
+    "EXISTS (SELECT FROM mail AS n WHERE n.queue_id = r.next_queue_id AND n.mail_id <> m.mail_id "
+    "AND n.began BETWEEN r.attempted - INTERVAL '1 hour' AND r.attempted + INTERVAL '1 minute' "
+    "AND (n.message_id IS NOT DISTINCT FROM m.message_id OR (r.component = 'local' AND n.host = m.host)))"
+)
+_IS_FILTERED: Final = (
+    "EXISTS (SELECT FROM mail AS n INNER JOIN mail_recipient AS s ON n.mail_id = s.mail_id "
+    "WHERE n.orig_queue_id = m.queue_id AND n.mail_id <> m.mail_id AND n.origin <> 'pickup' "
+    "AND n.began BETWEEN m.began - INTERVAL '1 minute' AND coalesce(m.ended, 'infinity') + INTERVAL '1 minute' "
+    "AND lower(r.recipient) IN (lower(s.recipient), lower(s.orig_to)))"
+)
+
+
+def _both(conditions: Sequence[_Condition]) -> _Condition:
+    return _Condition(
+        " AND ".join(condition.sql for condition in conditions),
+        tuple(parameter for condition in conditions for parameter in condition.parameters),
+    )
+
+
+def _some_recipient(conditions: Sequence[_Condition]) -> _Condition:
+    all_of_them = _both(conditions)
+    return _Condition(
+        f"EXISTS (SELECT FROM mail_recipient AS r WHERE r.mail_id = m.mail_id AND {all_of_them.sql})",  # noqa: S608
+        all_of_them.parameters,
+    )
+
+
+def _recipient(term: str) -> _Condition:
+    final, original = _address("r.recipient", term), _address("r.orig_to", term)
+    return _Condition(f"({final.sql} OR {original.sql})", final.parameters + original.parameters)
+
+
+def _message_id(text: str) -> _Condition:
+    bare = text[1:-1] if text.startswith("<") and text.endswith(">") else text
+    spellings = [bare, f"<{bare}>"]
+    return _Condition("(m.message_id = ANY(%s) OR m.resent_message_id = ANY(%s))", (spellings, spellings))
+
+
+def _term_choices(term: str | None, *, is_mail: bool) -> list[_Condition]:
+    """Where a bare term belongs."""
+    if term is None:
+        return [_ALL]
+    mail_only = [_NONE]
+    if network(term) is not None:
+        choices = [_peer("m.client_hostname", "m.client_ip", term)]
+        if is_mail:
+            choices.append(_some_recipient([_peer("r.relay_host", "r.relay_ip", term)]))
+        return choices
+    if looks_like_queue_id(term):
+        return [_Condition("m.queue_id = %s", (term,))] if is_mail else mail_only
+    if is_mail:
+        choices = [_address("m.sender", term), _some_recipient([_recipient(term)])]
+        if "@" in term[1:]:
+            choices.append(_message_id(term))
+        return choices
+    return [_address("m.sender", term), _address("m.recipient", term)]
+
+
+def looks_like_queue_id(text: str) -> bool:
+    """Tell whether a term has the form of a short or of a long queue id."""
+    return bool(_SHORT_ID_RE.fullmatch(text) or _LONG_ID_RE.fullmatch(text))
+
+
+def is_domain(text: str) -> bool:
+    """Tell whether a term is read as a whole domain: has a dot, no @, and ends like a top-level domain."""
+    return bool(_DOMAIN_RE.fullmatch(text))
+
+
+# What a term means for one column. Column names come from this module, never from outside.
+
+
+def like_text(text: str) -> str:
+    r"""Give a LIKE pattern that matches this text and nothing else.
+
+    >>> print(like_text(r"50%_\\"))
+    50\%\_\\\\
+    """
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _part(column: str, text: str) -> _Condition:
+    return _Condition(f"lower({column}) LIKE lower(%s)", (f"%{like_text(text)}%",))
+
+
+def _address(column: str, term: str) -> _Condition:
+    """An address, a whole domain (`@example.com`, `example.com`; `.example.com` below it), or a part."""
+    reversed_column = f"left(reverse(lower({column})), 250)"
+    bare = term[1:-1] if term.startswith("<") and term.endswith(">") else term
+    if not bare:
+        return _Condition(f"{reversed_column} = '' AND {column} = ''")
+    local, at, domain = bare.rpartition("@")
+    if at and not local:
+        ending = f"@{domain}"
+    elif not at and is_domain(bare):
+        ending = f"@{bare}"
+    elif not at and bare.startswith(".") and is_domain(bare[1:]):
+        ending = bare
+    elif at and (is_domain(domain) or domain.startswith("[")):
+        return _Condition(
+            f"{reversed_column} = left(reverse(lower(%s)), 250) AND lower({column}) = lower(%s)", (bare, bare)
+        )
+    else:
+        return _part(column, bare)
+    return _Condition(f"{reversed_column} ^@ left(reverse(lower(%s)), 250)", (ending,))
+
+
+def network(text: str) -> str | None:
+    """Give an address, a CIDR prefix or the beginning of an IPv4 address (`192.0.2.`) as PostgreSQL reads it."""
+    text = text.strip("[]")
+    if _IPV4_PART_RE.fullmatch(text):
+        octets = text.rstrip(".").split(".")
+        text = ".".join((octets + ["0"] * 3)[:4]) + f"/{len(octets) * 8}"
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return None
+
+
+def _peer(name: str, address: str, term: str) -> _Condition:
+    """A host by name, by a part of its name, by address or by CIDR prefix."""
+    prefix = network(term)
+    if prefix is not None:
+        return _Condition(f"{address} <<= %s::inet", (prefix,))
+    return _part(name, term)
+
+
+def _user(column: str, term: str) -> _Condition:
+    """A login: itself, or what stands before its @; `@domain` for all of a domain."""
+    if term.startswith("@"):
+        return _Condition(f"lower({column}) LIKE lower(%s)", ("%" + like_text(term),))
+    return _Condition(
+        f"(lower({column}) = lower(%s) OR lower({column}) LIKE lower(%s))", (term, like_text(term) + "@%")
+    )
+
+
+def _dsn(column: str, term: str) -> _Condition:
+    """A status code or its beginning: 4, 4., 5.1, 5.1.1."""
+    code = term.rstrip(".")
+    return _Condition(f"({column} = %s OR {column} LIKE %s)", (code, like_text(code) + ".%"))
