@@ -1,0 +1,155 @@
+"""Which queue entry a line belongs to, and what it does there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from journal_postfix.extract import extract_delivery
+from journal_postfix.merge import LATE_S, QueueEntries, QueueEntry, is_long_queue_id, recipient_key
+from journal_postfix.parse import parse
+
+CLIENT = ("postfix/smtpd", "client=a.example.com[192.0.2.1]")
+ACTIVE = ("postfix/qmgr", "from=<a@example.com>, size=1, nrcpt=1 (queue active)")
+REMOVED = ("postfix/qmgr", "removed")
+DELETED = ("postfix/postsuper", "removed")
+EXPIRED = ("postfix/qmgr", "from=<a@example.com>, status=expired, returned to sender")
+
+
+def message_id(text: str = "<one@example.com>") -> tuple[str, str]:
+    return ("postfix/cleanup", f"message-id={text}")
+
+
+def attempt(status: str, recipient: str = "x@example.net", reply: str = "reply") -> tuple[str, str]:
+    dsn = {"sent": "2.0.0", "deferred": "4.0.0"}.get(status, "5.0.0")
+    return (
+        "postfix/smtp",
+        f"to=<{recipient}>, relay=none, delay=1, delays=1/0/0/0, dsn={dsn}, status={status} ({reply})",
+    )
+
+
+def fold(*lines: tuple[float, tuple[str, str]], queue_id: str = "ABCDEF1") -> list[QueueEntry]:
+    """Fold lines of one queue id, given with their times."""
+    entries = QueueEntries()
+    for number, (time, (identifier, text)) in enumerate(lines):
+        parsed: dict[str, Any] = parse(identifier, f"{queue_id}: {text}")
+        delivery = extract_delivery(parsed)
+        assert delivery is not None, parsed
+        entries.add(1, delivery, time, parsed["component"], number)
+    return entries.changed()
+
+
+def test_an_arrival_after_the_end_begins_a_new_mail() -> None:
+    assert len(fold((0, CLIENT), (1, REMOVED), (1.5, CLIENT))) == 2
+
+
+def test_a_second_arrival_ends_a_mail_whose_end_was_lost() -> None:
+    first, second = fold((0, CLIENT), (1, ACTIVE), (9000, CLIENT))
+    assert (first.columns["ended_how"], first.ended) == ("lost", 1)
+    assert second.ended is None
+
+
+@pytest.mark.parametrize("late", [attempt("sent"), ACTIVE, message_id(), CLIENT])
+def test_a_late_line_belongs_to_the_mail_that_just_ended(late: tuple[str, str]) -> None:
+    lines = {id(line): line for line in (CLIENT, message_id(), ACTIVE, attempt("sent")) if line != late}
+    entries = fold(*[(float(number) / 10, line) for number, line in enumerate(lines.values())], (0.5, REMOVED), (0.6, late))
+    assert len(entries) == 1
+
+
+def test_what_comes_long_after_the_end_is_another_mail() -> None:
+    assert len(fold((0, CLIENT), (1, REMOVED), (2 + LATE_S, attempt("sent")))) == 2
+
+
+def test_long_queue_ids_are_never_used_again() -> None:
+    assert is_long_queue_id("4jXstY5frqzJTsZ")
+    assert not is_long_queue_id("B2335216943")
+    lines = [(0.0, CLIENT), (1.0, REMOVED), (1e6, attempt("sent"))]
+    assert len(fold(*lines, queue_id="4jXstY5frqzJTsZ")) == 1
+
+
+def test_another_message_id_long_after_is_another_mail() -> None:
+    assert len(fold((0, message_id()), (1, ACTIVE), (5000, message_id("<two@example.com>")))) == 2
+    assert len(fold((0, message_id()), (0.1, message_id("<two@example.com>")), (1, ACTIVE))) == 1
+
+
+def test_a_slow_client_sends_its_header_much_later() -> None:
+    assert len(fold((0, CLIENT), (900, message_id()), (901, ACTIVE))) == 1
+
+
+def test_an_older_line_does_not_join_a_younger_mail() -> None:
+    entries = fold((10_000, CLIENT), (10_001, REMOVED), (5, CLIENT), (6, REMOVED))
+    assert sorted(entry.began for entry in entries) == [5, 10_000]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "fate", "count", "in_story"),
+    [
+        (["deferred", "deferred", "sent"], "sent", 3, 2),
+        (["sent", "deferred"], "sent", 2, 1),
+        (["bounced", "bounced"], "bounced", 2, 1),
+        (["sent", "bounced"], "bounced", 2, 1),
+        (["SOFTBOUNCE"], "deferred", 1, 1),
+    ],
+)
+def test_the_deciding_attempt(statuses: list[str], fate: str, count: int, in_story: int) -> None:
+    (entry,) = fold(*[(float(number), attempt(status)) for number, status in enumerate(statuses)])
+    (recipient,) = entry.recipients.values()
+    assert (recipient.columns["status"], recipient.attempts) == (fate, count)
+    assert len(entry.attempts) == in_story
+    assert (recipient.first_attempt, recipient.last_attempt) == (0, count - 1)
+
+
+def test_the_stronger_end_is_believed() -> None:
+    (entry,) = fold((0, CLIENT), (1, REMOVED), (1.1, DELETED))
+    assert (entry.columns["ended_how"], entry.ended) == ("deleted", 1.1)
+
+
+LIFE = [
+    (0.0, CLIENT),
+    (0.1, message_id()),
+    (0.2, ACTIVE),
+    (0.3, attempt("deferred", reply="first")),
+    (0.35, attempt("bounced", "z@example.net")),
+    (0.4, ACTIVE),
+    (0.5, attempt("sent", reply="second")),
+    (0.6, EXPIRED),
+    (0.7, REMOVED),
+]
+
+
+def _state(entry: QueueEntry) -> object:
+    recipients = {
+        key: (one.columns["status"], one.attempts, one.first_attempt, one.last_attempt, one.attempted)
+        for key, one in entry.recipients.items()
+    }
+    return (
+        entry.began,
+        entry.last_seen,
+        entry.ended,
+        sorted(entry.columns.items(), key=str),
+        recipients,
+        sorted((time, columns["response"]) for _, time, columns in entry.attempts),
+        sorted(entry.events, key=str),
+    )
+
+
+@given(st.permutations(LIFE))
+def test_lines_of_one_mail_may_come_in_any_order(lines: list[tuple[float, tuple[str, str]]]) -> None:
+    (shuffled,) = fold(*lines)
+    (sorted_,) = fold(*LIFE)
+    assert _state(shuffled) == _state(sorted_)
+
+
+def test_recipient_keys_differ_by_recipient_and_orig_to() -> None:
+    keys = {
+        recipient_key("a@example.org", None),
+        recipient_key("b@example.org", None),
+        recipient_key("a@example.org", "b@example.org"),
+        recipient_key("a@example.org", ""),
+    }
+    assert len(keys) == 4
+    assert all(-(2**63) <= key < 2**63 for key in keys)
+    assert recipient_key("a\udc80", None) != recipient_key("a", None)

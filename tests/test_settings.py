@@ -1,0 +1,94 @@
+"""The configuration: defaults, every problem at once, and a help text for each setting."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from journal_postfix.errors import ConfigurationError
+from journal_postfix.settings import SETTINGS, Settings, load_settings
+
+
+def test_the_table_and_the_class_have_the_same_settings_and_defaults() -> None:
+    defaults = Settings()
+    assert [setting.name for setting in SETTINGS] == [field.name for field in dataclasses.fields(Settings)]
+    for setting in SETTINGS:
+        assert getattr(defaults, setting.name) == setting.default
+        assert setting.check(setting.default) is None
+        assert setting.help.endswith(".")
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "main.yml"
+    path.write_text("---\n# nothing\n", encoding="utf-8")
+    assert load_settings(path) == Settings()
+
+
+def test_values_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "main.yml"
+    path.write_text(
+        "database: host=db dbname=x\nmax_messages_per_commit: 7\nmax_delay_before_commit: 0.5\n"
+        "logfile_timezone: Europe/Berlin\ninstance_aliases: {postfix-submission: postfix}\n",
+        encoding="utf-8",
+    )
+    assert load_settings(path) == Settings(
+        "host=db dbname=x", 7, 0.5, "Europe/Berlin", {"postfix-submission": "postfix"}
+    )
+
+
+def test_all_problems_are_named_at_once_with_file_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "main.yml"
+    path.write_text(
+        "database: 5\nmax_messages_per_commit: many\nmax_delay_before_commit: -1\nlogfile_timezone: Mars/Olympus\n"
+        "instance_aliases: [a]\nmax_message_per_commit: 1\nsomething: 1\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(path)
+    assert caught.value.exit_status == 78
+    assert len(caught.value.problems) == 7
+    for problem, key in zip(
+        caught.value.problems,
+        [
+            "database",
+            "max_messages_per_commit",
+            "max_delay_before_commit",
+            "logfile_timezone",
+            "instance_aliases",
+            "max_message_per_commit: there is no such setting; did you mean max_messages_per_commit?",
+            "something",
+        ],
+        strict=True,
+    ):
+        assert problem.startswith(f"{path}: {key}")
+
+
+@pytest.mark.parametrize("value", ["true", "1.5", "0", "10000000", "'5'"])
+def test_a_whole_number_is_no_other_thing(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "main.yml"
+    path.write_text(f"max_messages_per_commit: {value}\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="whole number from 1 to"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"a: [1\n", "main.yml:2: is not YAML"),
+        (b"- a\n", "must be a map of settings"),
+        (b"\xff\xfe\x00", "is not YAML"),
+        (b"a: !!python/object:os.system {}\n", "is not YAML"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(content: bytes, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "main.yml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=complaint):
+        load_settings(path)
+
+
+def test_a_named_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        load_settings(tmp_path / "none.yml")
