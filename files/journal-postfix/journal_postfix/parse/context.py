@@ -7,8 +7,8 @@ last `; from=<` to the first, and takes the first place from which the strict gr
 Why a fake context does not win: behind the real one no `;` can stand outside double quotes, because HELO names have it
 masked and addresses have it quoted; and a fake one inside a quoted local part has to get across the closing `"`, which
 the strict grammar allows nowhere but in a SASL user name. Hence the rule for `sasl_username`, which is logged raw: it
-may not contain what every real context ends with, ` helo=<` or `> proto=`. (A user whose *login name* contains a whole
-context could still fake one; the log alone cannot tell.)
+may not contain what every real context has, ` helo=<` or `> proto=`, unless nothing else reads. (A user whose *login
+name* ends with a whole context could still fake one; the log alone cannot tell.)
 
 Postfix <= 3.4 (or info_log_address_format = internal) logs addresses unquoted; only when no strict reading exists are
 they taken as they stand.
@@ -17,15 +17,25 @@ they taken as they stand.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from .grammar import Fields
 from .tokens import ADDRESS, DSN, HELO, PROTO, XTEXT, compiled, last_places
 
-# log_whatsup() and smtpd_reject (src/smtpd/smtpd_check.c), milter_header_log (src/smtpd/smtpd_milter.c): each part
-# brings its own leading blank and stands only when smtpd has it.
+# log_whatsup() (src/smtpd/smtpd_check.c): each part brings its own leading blank; smtpd always has a protocol.
 _SASL = rf"(?: sasl_method=([^ ]++))?+(?: sasl_username=(.*?))?(?: sasl_sender={XTEXT})?+"
-_CONTEXT = compiled(rf";(?: from=<{ADDRESS}>)?+(?: to=<{ADDRESS}>)?+(?: proto={PROTO})?+(?: helo=<{HELO}>)?+{_SASL}")
+_CONTEXT = compiled(rf";(?: from=<{ADDRESS}>)?+(?: to=<{ADDRESS}>)?+ proto={PROTO}(?: helo=<{HELO}>)?+{_SASL}")
+# smtpd's milters and proxy filters put the user name in angle brackets and name no mechanism
+# (src/smtpd/smtpd_milter.c, src/smtpd/smtpd_proxy.c).
+_BRACKETED_CONTEXT = compiled(
+    rf";(?: from=<{ADDRESS}>)?+(?: to=<{ADDRESS}>)?+ proto={PROTO}(?: helo=<{HELO}>)?+(?: sasl_username=<(.*)>)?"
+)
+# cleanup's milters see local mail, too, which has no protocol, and know nothing of SASL
+# (src/cleanup/cleanup_milter.c).
+_CLEANUP_CONTEXT = compiled(rf";(?: from=<{ADDRESS}>)?+(?: to=<{ADDRESS}>)?+(?: proto={PROTO})?+(?: helo=<{HELO}>)?+")
 _AFTER_ADDRESSES = compiled(rf" proto={PROTO}(?: helo=<{HELO}>)?+{_SASL}")
+_Groups = tuple[str | None, ...]
+_Reader = Callable[[str, int], _Groups | None]
 _NAMES = ("sender", "recipient", "proto", "helo", "sasl_method", "sasl_username", "sasl_sender")
 
 _PLACE = compiled("; (?=from=<|to=<|proto=|helo=<)")
@@ -47,7 +57,7 @@ def _is_username(name: str | None) -> bool:
     return name is None or (" helo=<" not in name and "> proto=" not in name)
 
 
-def _raw_context(text: str, at: int) -> tuple[str | None, ...] | None:
+def _raw_context(text: str, at: int) -> _Groups | None:
     """Read the context at `at` with unquoted addresses: everything between `from=<` and the last `> proto=`."""
     close = text.rfind("> proto=", at)
     if close < 0:
@@ -64,25 +74,56 @@ def _raw_context(text: str, at: int) -> tuple[str | None, ...] | None:
     return (sender, recipient if to else None, *rest.groups())
 
 
-def _strict_context(text: str, at: int) -> tuple[str | None, ...] | None:
+def _strict_context(text: str, at: int) -> _Groups | None:
     match = _CONTEXT.fullmatch(text, at)
     return match.groups() if match is not None and _is_username(match[6]) else None
+
+
+def _any_user_context(text: str, at: int) -> _Groups | None:
+    match = _CONTEXT.fullmatch(text, at)
+    return match.groups() if match is not None else None
+
+
+def _bracketed_context(text: str, at: int) -> _Groups | None:
+    match = _BRACKETED_CONTEXT.fullmatch(text, at)
+    return (*match.groups()[:4], None, match[5], None) if match is not None and _is_username(match[5]) else None
+
+
+def _any_bracketed_context(text: str, at: int) -> _Groups | None:
+    match = _BRACKETED_CONTEXT.fullmatch(text, at)
+    return (*match.groups()[:4], None, match[5], None) if match is not None else None
+
+
+def _cleanup_context(text: str, at: int) -> _Groups | None:
+    match = _CLEANUP_CONTEXT.fullmatch(text, at)
+    return (*match.groups(), None, None, None) if match is not None else None
+
+
+_SMTPD_READERS: tuple[_Reader, ...] = (_strict_context, _any_user_context, _raw_context)
+_FILTER_READERS: tuple[_Reader, ...] = (_bracketed_context, _any_bracketed_context, _raw_context)
+_CLEANUP_READERS: tuple[_Reader, ...] = (_cleanup_context, _raw_context)
 
 
 def split_context(fields: Fields, text: str) -> str:
     """Store the elements of the context at the end of `text`, and give the text before it; all of it if there is none.
 
-    `sasl_username` stands in angle brackets in the lines of milters and proxies, and there without `sasl_method`.
+    The line's component and action, which must be stored before, tell who wrote the context.
     """
+    if fields["component"] == "cleanup":
+        readers = _CLEANUP_READERS
+    elif fields["action"].startswith(("milter-", "proxy-")):
+        readers = _FILTER_READERS
+    else:
+        readers = _SMTPD_READERS
     # The line's last `; ` nearly always is the place.
     at = text.rfind("; ")
     if at < 0:
         return text.removesuffix(";")
-    groups = _strict_context(text, at)
+    groups = readers[0](text, at)
     if groups is None:
         places = last_places(_PLACE, text)
         found = next(
-            ((at, groups) for read in (_strict_context, _raw_context) for at in places if (groups := read(text, at))),
+            ((at, groups) for read in readers for at in places if (groups := read(text, at))),
             None,
         )
         # An error of the server itself has no context, and in a line that was cut at 2000 bytes it is gone; what is
@@ -93,9 +134,6 @@ def split_context(fields: Fields, text: str) -> str:
     for name, value in zip(_NAMES, groups, strict=True):
         if value is not None:
             fields[name] = value
-    user = groups[5]
-    if user is not None and groups[4] is None and user[:1] == "<" and user[-1:] == ">" and len(user) > 1:
-        fields["sasl_username"] = user[1:-1]
     return text[:at]
 
 
@@ -137,12 +175,12 @@ def _is_optional_text(text: str | None) -> bool:
     return text is None or (" helo=<" not in text and "> to=<" not in text)
 
 
-def _strict_action(text: str, at: int) -> tuple[str | None, ...] | None:
+def _strict_action(text: str, at: int) -> _Groups | None:
     match = _ACTION_CONTEXT.fullmatch(text, at)
     return match.groups() if match is not None and _is_optional_text(match[5]) else None
 
 
-def _raw_action(text: str, at: int) -> tuple[str | None, ...] | None:
+def _raw_action(text: str, at: int) -> _Groups | None:
     """Read a header check's context with unquoted addresses, see `_raw_context`."""
     after: tuple[str | None, ...]
     close = text.rfind("> proto=", at)

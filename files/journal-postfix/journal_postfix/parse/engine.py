@@ -28,7 +28,7 @@ PROGRAMS = frozenset(
 # A server has a few dozen identifiers; whoever may log under any name must not fill the memory.
 _MAX_IDENTIFIERS = 1024
 
-# "severity: " as msg_vprintf writes it (src/util/msg_syslog.c), then "queue id: ", then the first word.
+# "severity: " as msg_syslog_print() writes it (src/util/msg_syslog.c), then "queue id: ", then the first word.
 _HEAD = compiled(rf"(?:(warning|error|fatal|panic): )?(?:(NOQUEUE|{QUEUE_ID}): )?([A-Za-z_-]*+)")
 
 # What the loop needs of an entry, unpacked at once: the pattern's bound fullmatch, the action, the converter.

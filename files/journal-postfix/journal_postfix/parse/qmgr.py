@@ -14,7 +14,7 @@ _QMGR = "qmgr oqmgr"
 
 
 def _active(fields: Fields, match: re.Match[str]) -> bool:
-    """Convert `from=<S>, size=N, nrcpt=N (queue Q)` (qmgr_message_read, src/qmgr/qmgr_active.c)."""
+    """Convert `from=<S>, size=N, nrcpt=N (queue Q)` (opened, src/global/opened.c)."""
     sender, size, nrcpt, queue = match.groups()
     fields["sender"] = sender
     fields["size"] = int(size)

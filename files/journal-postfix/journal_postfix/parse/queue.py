@@ -89,7 +89,7 @@ ENTRIES = (
         queue_id=False,
         severe=True,
     ),
-    # The advice that follows it, a line each (qmgr_queue_... in src/qmgr/qmgr_entry.c).
+    # The advice that follows it, a line each (src/qmgr/qmgr_entry.c).
     entry(
         "qmgr.clog",
         _QMGR,

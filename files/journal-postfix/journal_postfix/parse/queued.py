@@ -25,6 +25,6 @@ def queued_as(reply: str) -> str | None:
 
 
 def forwarded_as(response: str) -> str | None:
-    """Give the queue id of local(8)'s `forwarded as ID` (deliver_forward, src/local/forward.c)."""
+    """Give the queue id of local(8)'s `forwarded as ID` (src/local/forward.c)."""
     match = _FORWARDED.fullmatch(response)
     return match[1] if match is not None else None

@@ -80,7 +80,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.DOTALL)
 
 
-# Postfix cuts every text at 2000 bytes (msg_vprintf, src/util/msg_output.c): room for fewer than this many places where
+# Postfix cuts every text at 2000 bytes (src/util/msg_syslog.c): room for fewer than this many places where
 # something could begin. A longer line is not Postfix's; there a few have to do, so that the work stays bounded.
 _LONGEST_LINE = 4000
 _MAX_PLACES = 300
