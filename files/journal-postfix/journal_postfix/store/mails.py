@@ -100,7 +100,8 @@ def load_mails(database: Database, mail_ids: list[int]) -> list[Record]:
     """Give the records of these mails, in the order of the ids.
 
     Each has, besides the columns of the view mail, `recipients` (with `fate`, `attempts` and, where a next leg is
-    known, `final`) and `links` (with `direction` 'to' or 'from').
+    known, `final`) and `links` (with `direction` 'to' or 'from'); `fate` is the fate of recipients that no line has
+    named yet, and absent when there are none.
     """
     if not mail_ids:
         return []
@@ -114,15 +115,12 @@ def load_mails(database: Database, mail_ids: list[int]) -> list[Record]:
         if entry is None:
             continue
         record = present(entry.mail)
-        record.pop("queued", None)
-        record["queue_time"] = entry.mail["queued"]
-        record = present(record)
         record["recipients"] = [
             _recipient_record(recipient, attempts.get((mail_id, recipient["recipient_key"]), []), entry, entries)
             for recipient in entry.recipients
         ]
         if record["recipients"] and len(record["recipients"]) >= (entry.mail["nrcpt"] or 0):
-            # The fate of recipients that no line names yet: there are none.
+            # It is the fate of recipients that no line has named yet, and here are none.
             record.pop("fate", None)
         record["links"] = named.get(mail_id, [])
         records.append(record)
@@ -153,17 +151,14 @@ def _load_legs(database: Database, mail_ids: list[int]) -> tuple[dict[int, _Entr
         for link in links:
             if link.kind in _LEG_KINDS and link.linked_mail_id is not None:
                 entries[link.mail_id].legs.append(link)
-        frontier = list(
-            dict.fromkeys(
-                link.linked_mail_id
-                for entry in entries.values()
-                for link in entry.legs
-                if link.linked_mail_id not in entries
-            )
-        )  # type: ignore[misc]
+        frontier = list(_targets(entries) - entries.keys())
         if not frontier:
             break
     return entries, first_links
+
+
+def _targets(entries: dict[int, _Entry]) -> set[int]:
+    return {link.linked_mail_id for entry in entries.values() for link in entry.legs if link.linked_mail_id is not None}
 
 
 def _link_records(database: Database, links: list[_Link], of: set[int]) -> dict[int, list[Record]]:
@@ -171,10 +166,10 @@ def _link_records(database: Database, links: list[_Link], of: set[int]) -> dict[
     others = {link.linked_mail_id for link in links} | {link.mail_id for link in links}
     names = {mail_id: (host, queue_id) for mail_id, host, queue_id in database.fetch(_NAMES, (list(others - {None}),))}
     result: dict[int, list[Record]] = {}
-    # A content filter's leg is told twice where XFORWARD is used: by its reply, and better by its own entry.
-    ordered = sorted(links, key=lambda link: (link.time, link.kind == "queued", link.kind, link.mail_id))
-    seen: set[tuple[int, str, int | None, str]] = set()
-    for link in ordered:
+    # The way through a content filter that speaks XFORWARD is told twice: by the filter's reply (queued), and better by
+    # the entry behind it (filtered). Several recipients tell of one way, too.
+    seen: set[tuple[int, str, int | str]] = set()
+    for link in sorted(links, key=lambda link: (link.kind == "queued", link.time, link.kind, link.mail_id)):
         if link.linked_mail_id is None and link.kind not in _CERTAIN_KINDS:
             continue
         for mail_id, other, direction in (
@@ -184,16 +179,16 @@ def _link_records(database: Database, links: list[_Link], of: set[int]) -> dict[
             if mail_id is None or mail_id not in of:
                 continue
             queue_id = link.linked_queue_id if direction == "to" else names[link.mail_id][1]
-            key = (mail_id, direction, other, queue_id)
-            kind_again = (mail_id, direction, other, f"{queue_id} {link.kind}")
-            is_leg_again = link.kind == "queued" and key in seen
-            if is_leg_again or kind_again in seen:
+            end = other or queue_id
+            if (mail_id, direction, end) in seen:
                 continue
-            seen.update((key, kind_again))
-            record = {"kind": link.kind, "direction": direction, "queue_id": queue_id, "time": link.time}
-            if other is not None and other in names:
+            seen.add((mail_id, direction, end))
+            record = {"kind": link.kind, "queue_id": queue_id, "direction": direction, "time": link.time}
+            if other is not None:
                 record["host"] = names[other][0]
             result.setdefault(mail_id, []).append(record)
+    for records in result.values():
+        records.sort(key=lambda record: record["time"])
     return result
 
 

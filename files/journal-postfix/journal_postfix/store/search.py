@@ -37,13 +37,21 @@ FATES: Final = (
     HANDED_ON,
 )
 
-# What a fate can have been in delivery_to.status: lets the planner use the small index over all that is not `sent`.
+# What a fate can have been in mail_recipient.status and mail.state: recipient_fate decides, these let the planner use
+# the small indexes over what is not `sent` and not `removed`.
 _STATUSES: Final = {
     "expired": ["deferred"],
     "held": ["deferred"],
     "queued": ["deferred"],
     "discarded": ["discarded", "deferred"],
     "rejected": ["rejected", "deferred"],
+}
+_STATES: Final = {
+    "expired": ["expired"],
+    "held": ["held"],
+    "queued": ["queued", "requeued"],
+    "discarded": ["deleted", "discarded", "canceled"],
+    "rejected": ["rejected"],
 }
 
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -112,8 +120,8 @@ _NONE: Final = _Condition("FALSE")
 
 _REJECTIONS: Final = """
 SELECT
-    noqueue_id, "time", host, instance, component, service, action, stage, sender, recipient, client_hostname, client_ip,
-    client_port, helo, proto, sasl_method, sasl_username, smtp_code, dsn, reason
+    noqueue_id, "time", host, instance, component, service, action, stage, sender, recipient, client_hostname,
+    client_ip, client_port, helo, proto, sasl_method, sasl_username, smtp_code, dsn, reason
 FROM mail_rejected WHERE noqueue_id = ANY(%s)
 """
 
@@ -255,7 +263,7 @@ def _recipient_choices(criteria: Criteria) -> list[_Condition]:
     if c.relay is not None:
         wanted.append(_peer("r.relay_host", "r.relay_ip", c.relay))
     if c.dsn is not None:
-        wanted.append(_dsn("r.dsn", c.dsn))
+        wanted.append(_recipient_dsn(c.dsn))
     if c.fate == HANDED_ON:
         wanted.append(_Condition("r.status = 'sent'"))
     elif c.fate is not None:
@@ -275,13 +283,10 @@ def _recipient_choices(criteria: Criteria) -> list[_Condition]:
         ]
     else:
         choices = [_some_recipient(wanted)]
-    if c.recipient is None and c.relay is None:
+    if c.recipient is None and c.relay is None and (c.fate is None or c.fate in _STATES):
         whole = []
         if c.fate is not None:
-            whole.append(_Condition(_WITHOUT_LINE, (c.fate,)))
-            if c.fate in ("held", "queued"):
-                # Through the small index over all that is still open.
-                whole.append(_Condition("m.ended IS NULL"))
+            whole.append(_Condition(_WITHOUT_LINE, (_STATES[c.fate], c.fate)))
         if c.dsn is not None:
             whole.append(_dsn("m.dsn", c.dsn))
         choices.append(_both(whole))
@@ -289,7 +294,7 @@ def _recipient_choices(criteria: Criteria) -> list[_Condition]:
 
 
 _WITHOUT_LINE: Final = (
-    "recipient_fate('queued', m.state) = %s "
+    "m.state = ANY(%s) AND recipient_fate('queued', m.state) = %s "
     "AND (SELECT count(*) FROM mail_recipient AS r WHERE r.mail_id = m.mail_id) < coalesce(m.nrcpt, 1)"
 )
 _IS_QUEUED_ON: Final = (
@@ -315,7 +320,7 @@ def _both(conditions: Sequence[_Condition]) -> _Condition:
 def _some_recipient(conditions: Sequence[_Condition]) -> _Condition:
     all_of_them = _both(conditions)
     return _Condition(
-        f"EXISTS (SELECT FROM mail_recipient AS r WHERE r.mail_id = m.mail_id AND {all_of_them.sql})",  # noqa: S608
+        f"EXISTS (SELECT FROM mail_recipient AS r WHERE r.mail_id = m.mail_id AND {all_of_them.sql})",
         all_of_them.parameters,
     )
 
@@ -374,7 +379,8 @@ def like_text(text: str) -> str:
 
 
 def _part(column: str, text: str) -> _Condition:
-    return _Condition(f"lower({column}) LIKE lower(%s)", (f"%{like_text(text)}%",))
+    # ILIKE on the bare column: what is known of its most common values tells the planner how many will match.
+    return _Condition(f"{column} ILIKE %s", (f"%{like_text(text)}%",))
 
 
 def _address(column: str, term: str) -> _Condition:
@@ -402,6 +408,8 @@ def _address(column: str, term: str) -> _Condition:
 def network(text: str) -> str | None:
     """Give an address, a CIDR prefix or the beginning of an IPv4 address (`192.0.2.`) as PostgreSQL reads it."""
     text = text.strip("[]")
+    if "%" in text:
+        return None
     if _IPV4_PART_RE.fullmatch(text):
         octets = text.rstrip(".").split(".")
         text = ".".join((octets + ["0"] * 3)[:4]) + f"/{len(octets) * 8}"
@@ -432,3 +440,11 @@ def _dsn(column: str, term: str) -> _Condition:
     """A status code or its beginning: 4, 4., 5.1, 5.1.1."""
     code = term.rstrip(".")
     return _Condition(f"({column} = %s OR {column} LIKE %s)", (code, like_text(code) + ".%"))
+
+
+def _recipient_dsn(term: str) -> _Condition:
+    condition = _dsn("r.dsn", term)
+    if term.startswith(("4", "5")):
+        # Never of what was sent; the index over the rest is small.
+        return _Condition(f"{condition.sql} AND r.status <> 'sent'", condition.parameters)
+    return condition

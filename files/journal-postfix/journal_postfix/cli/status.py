@@ -1,0 +1,167 @@
+"""status: how far, how much, how well understood; exit status 1 when something is wrong."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any, Final
+
+from .. import __version__
+from ..errors import StoreError
+from ..settings import Settings
+from ..store import Database, schema_state
+from ..store.state import Counts, Lines, OpenMail, Totals, counts, inputs, lines, oldest_open, totals
+from .text import colour, count_text, escape, json_line, local_time, table, terminal_columns
+
+NAME = "status"
+HELP = "show position, counters and versions; exit status 1 when something is wrong"
+
+# A line in a hundred that is not understood is more than oddities: a component, or a whole log format, is missing.
+MAX_UNKNOWN_PERCENT: Final = 1.0
+MAX_INPUTS: Final = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Print the state; what is wrong comes last, one line each."""
+    database = Database(settings.database)
+    report: dict[str, Any] = {"version": __version__}
+    text: list[str] = [f"journal-postfix {__version__}"]
+    try:
+        problems = _gather(database, report, text)
+    except StoreError as error:
+        problems = str(error).splitlines()
+    finally:
+        database.close()
+    if arguments.json:
+        print(json_line({**report, "problems": problems}))
+    else:
+        for line in text:
+            print(line)
+        for problem in problems:
+            print(f"{colour('wrong:', 'red')} {escape(problem)}")
+    return 1 if problems else 0
+
+
+def _gather(database: Database, report: dict[str, Any], text: list[str]) -> list[str]:
+    steps = schema_state(database)
+    applied = [step.number for step in steps if step.applied is not None]
+    report["schema"] = {"step": max(applied, default=0), "newest": steps[-1].number}
+    total = totals(database) if len(applied) == len(steps) else None
+    if total is None:
+        missing = ", ".join(f"{step.number} {step.name}" for step in steps if step.applied is None)
+        return [f"the database's schema lacks step {missing}; run 'journal-postfix schema apply'"]
+    line_counts, row_counts, oldest = lines(database), counts(database), oldest_open(database)
+    all_inputs = inputs(database)
+    report.update(_as_json(total, line_counts, row_counts, oldest, all_inputs))
+    text[0] += f", schema step {steps[-1].number}, PostgreSQL {escape(total.server_version)}"
+    text.extend(_text(total, line_counts, row_counts, oldest, all_inputs))
+    return list(_problems(line_counts))
+
+
+def _problems(line_counts: Lines) -> Iterator[str]:
+    understood = line_counts.understood_percent
+    if understood is not None and 100.0 - understood > MAX_UNKNOWN_PERCENT:
+        yield (
+            f"{line_counts.unknown:,} lines of Postfix ({100.0 - understood:.1f} %) were not understood; "
+            "'journal-postfix unknown' lists them"
+        )
+    if line_counts.set_aside:
+        yield (
+            f"{count_text(line_counts.set_aside, 'line')} could not be stored; "
+            "'journal-postfix unknown --set-aside' lists them with the reason"
+        )
+
+
+def _as_json(
+    total: Totals, line_counts: Lines, row_counts: Counts, oldest: OpenMail | None, all_inputs: list[dict[str, Any]]
+) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "server_version": total.server_version,
+        "database_bytes": total.database_bytes,
+        "servers": [{"host": host, "instance": instance} for host, instance in total.servers],
+        "inputs": [{name: value for name, value in row.items() if value is not None} for row in all_inputs],
+        "lines": line_counts._asdict(),
+        "mails": row_counts.mails,
+        "recipients": {**row_counts.recipients},
+        "rejected": row_counts.rejected,
+        "counts_are_exact": row_counts.is_exact,
+    }
+    if line_counts.understood_percent is not None:
+        values["lines"]["understood_percent"] = round(line_counts.understood_percent, 4)
+    if total.last_time is not None:
+        values["last_time"] = total.last_time
+    if total.last_stored is not None:
+        values["last_stored"] = total.last_stored
+    if oldest is not None:
+        values["oldest_open"] = oldest._asdict()
+    return values
+
+
+def _text(
+    total: Totals, line_counts: Lines, row_counts: Counts, oldest: OpenMail | None, all_inputs: list[dict[str, Any]]
+) -> Iterator[str]:
+    about = "" if row_counts.is_exact else "about "
+    yield f"database    {_size(total.database_bytes)}"
+    if total.last_time is not None:
+        yield f"known until {local_time(total.last_time)}" + (
+            f", stored at {local_time(total.last_stored)}" if total.last_stored is not None else ""
+        )
+    yield f"lines       {_lines_text(line_counts)}"
+    yield f"mails       {about}{row_counts.mails:,}"
+    fates = ", ".join(f"{count:,} {fate}" for fate, count in row_counts.recipients.items())
+    yield f"recipients  {about}{sum(row_counts.recipients.values()):,}" + (f": {fates}" if fates else "")
+    yield f"rejections  {about}{row_counts.rejected:,} (before there was a queue id)"
+    if oldest is not None:
+        yield (
+            f"oldest open {escape(oldest.queue_id)} on {escape(oldest.host)}, {oldest.state}, since "
+            f"{local_time(oldest.began)}"
+        )
+    if all_inputs:
+        rows = [
+            (
+                row["kind"],
+                f"{row['position']:,}",
+                f"{row['lines']:,}",
+                "-" if row["last_time"] is None else local_time(row["last_time"]),
+                local_time(row["updated"]),
+                escape(row["name"]),
+            )
+            for row in all_inputs[:MAX_INPUTS]
+        ]
+        yield ""
+        yield from table(rows, ("input", "position", "lines", "last line", "stored", "name"), terminal_columns())
+        if len(all_inputs) > MAX_INPUTS:
+            yield f"and {count_text(len(all_inputs) - MAX_INPUTS, 'more input')} (--json lists all)"
+    else:
+        yield "no input has been read yet"
+
+
+def _lines_text(line_counts: Lines) -> str:
+    understood = line_counts.understood_percent
+    parts = [f"{line_counts.read:,} read"]
+    if understood is not None:
+        # Never 100 % while a single line is missing.
+        percent = "100" if not line_counts.unknown else f"{min(understood, 99.99):.2f}"
+        parts.append(
+            f"{line_counts.understood:,} understood ({percent} % of Postfix's), {line_counts.unknown:,} unknown"
+        )
+    if line_counts.foreign:
+        parts.append(f"{line_counts.foreign:,} foreign")
+    if line_counts.forged:
+        parts.append(f"{line_counts.forged:,} forged")
+    if line_counts.set_aside:
+        parts.append(f"{line_counts.set_aside:,} set aside")
+    return ", ".join(parts)
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

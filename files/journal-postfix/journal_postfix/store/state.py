@@ -1,0 +1,151 @@
+"""The queries behind `status` and `unknown`: how far, how much, what was not understood.
+
+Takes a database, gives plain values. Counts exactly while tables are small, and asks the planner's statistics when
+counting would take seconds: a monitoring system may ask every minute.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from .database import Database
+
+# Up to so many rows a table is counted; beyond, its estimate (kept by VACUUM and ANALYZE) is taken.
+MAX_COUNTED: Final = 500_000
+
+_NOT_POSTFIX: Final = ("foreign", "forged", "set aside")
+
+
+class Lines(NamedTuple):
+    """Lines read, by what became of them."""
+
+    read: int
+    understood: int
+    unknown: int
+    foreign: int
+    forged: int
+    set_aside: int
+
+    @property
+    def understood_percent(self) -> float | None:
+        """How many of Postfix's own lines were understood; None while there are none."""
+        known = self.understood + self.unknown
+        return 100.0 * self.understood / known if known else None
+
+
+class Counts(NamedTuple):
+    """Rows; `is_exact` is False when they are estimates."""
+
+    mails: int
+    recipients: dict[str, int]
+    rejected: int
+    is_exact: bool
+
+
+class OpenMail(NamedTuple):
+    """A mail that is still in the queue."""
+
+    host: str
+    queue_id: str
+    began: datetime
+    state: str
+
+
+class Totals(NamedTuple):
+    """The database's own figures."""
+
+    server_version: str
+    database_bytes: int
+    last_time: datetime | None
+    last_stored: datetime | None
+    servers: list[tuple[str, str]]
+
+
+def lines(database: Database) -> Lines:
+    """Count the lines that were read."""
+    by_action: dict[str, int] = dict(
+        database.fetch(
+            "SELECT CASE WHEN action IN ('unknown', 'foreign', 'forged', 'set aside') THEN action ELSE '' END, "
+            "sum(lines)::bigint FROM line_counter GROUP BY 1"
+        )
+    )
+    # What a refused row was made of stands in the table; its lines were counted under their own action.
+    aside = database.fetch("SELECT count(*) FROM set_aside")[0][0]
+    return Lines(
+        read=sum(by_action.values()),
+        understood=by_action.get("", 0),
+        unknown=by_action.get("unknown", 0),
+        foreign=by_action.get("foreign", 0),
+        forged=by_action.get("forged", 0),
+        set_aside=aside,
+    )
+
+
+def inputs(database: Database) -> list[dict[str, Any]]:
+    """List the inputs, the one that moved last first."""
+    return database.fetch_dicts(
+        "SELECT kind, name, position, lines, last_time, updated FROM input_state ORDER BY updated DESC, name"
+    )
+
+
+def counts(database: Database) -> Counts:
+    """Count mails, recipients by fate, and rejections."""
+    estimates: dict[str, int] = dict(
+        database.fetch(
+            "SELECT relname::text, reltuples::bigint FROM pg_class "
+            "WHERE oid IN ('delivery_from'::regclass, 'delivery_to'::regclass, 'noqueue'::regclass)"
+        )
+    )
+    if max(estimates.values()) <= MAX_COUNTED:
+        mails = database.fetch("SELECT count(*) FROM mail")[0][0]
+        recipients = dict(database.fetch("SELECT fate, count(*) FROM mail_recipient GROUP BY fate"))
+        rejected = database.fetch("SELECT count(*) FROM mail_rejected")[0][0]
+        return Counts(mails, _by_count(recipients), rejected, is_exact=True)
+    # Most were sent; the small index over the others counts those.
+    recipients = dict(database.fetch("SELECT fate, count(*) FROM mail_recipient WHERE status <> 'sent' GROUP BY fate"))
+    recipients["sent"] = max(estimates["delivery_to"] - sum(recipients.values()), 0)
+    return Counts(estimates["delivery_from"], _by_count(recipients), estimates["noqueue"], is_exact=False)
+
+
+def _by_count(recipients: dict[str, int]) -> dict[str, int]:
+    return dict(sorted(recipients.items(), key=lambda item: (-item[1], item[0])))
+
+
+def oldest_open(database: Database) -> OpenMail | None:
+    """Find the mail that has been in the queue for longest."""
+    rows = database.fetch(
+        "SELECT host, queue_id, began, state FROM mail WHERE state IN ('queued', 'held') "
+        "ORDER BY began, mail_id LIMIT 1"
+    )
+    return OpenMail(*rows[0]) if rows else None
+
+
+def totals(database: Database) -> Totals:
+    """Give the versions and sizes."""
+    version, size = database.fetch("SELECT current_setting('server_version'), pg_database_size(current_database())")[0]
+    last_time, last_stored = database.fetch("SELECT max(last_time), max(updated) FROM input_state")[0]
+    if last_time is None:
+        last_time = database.fetch("SELECT max(last_time) FROM line_counter")[0][0]
+    servers = database.fetch("SELECT host, instance FROM mail_server ORDER BY host, instance")
+    return Totals(version.split()[0], size, last_time, last_stored, [(host, instance) for host, instance in servers])
+
+
+def unknown_lines(database: Database, limit: int | None) -> list[dict[str, Any]]:
+    """List the lines that were not understood, grouped by shape, the most frequent first."""
+    return database.fetch_dicts(
+        "SELECT host, component, lines, first_time, last_time, identifier, sample, shape FROM unknown_line "
+        "ORDER BY lines DESC, last_time DESC, host, component, shape LIMIT %s",
+        (limit,),
+    )
+
+
+def set_aside_lines(database: Database, limit: int | None) -> list[dict[str, Any]]:
+    """List the lines whose rows the database refused, the newest first."""
+    rows = database.fetch_dicts(
+        'SELECT host, "time", line, reason, stored FROM set_aside ORDER BY "time" DESC, set_aside_id DESC LIMIT %s',
+        (limit,),
+    )
+    for row in rows:
+        row["line"] = bytes(row["line"]).decode("utf-8", "surrogatepass")
+    return rows
