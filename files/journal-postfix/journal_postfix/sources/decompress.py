@@ -1,0 +1,306 @@
+"""Turns the raw bytes of a log file into the bytes of the log, whatever it was compressed with.
+
+Takes a file descriptor, looks at the first bytes (never at the name) and gives chunks of decompressed bytes. Damage is
+raised as `StreamDamaged` only after everything before it has been given out. Never seeks, never keeps more than a chunk
+(and what was peeked).
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import importlib
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import threading
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+RAW_BYTES = 1 << 18
+# Compressed bytes per call of a decoder. An error takes the output of its whole call along, so small slices save what
+# stands before the damage; they also bound what a slice can blow up to (16 MiB in the worst case, zstd). Costs nothing
+# measurable: a call is about 1 µs.
+SLICE_BYTES = 512
+MAGIC_BYTES = 6
+
+_MAGIC = (
+    ("gz", re.compile(rb"\x1f\x8b\x08")),
+    ("bz2", re.compile(rb"BZh[1-9]")),
+    ("xz", re.compile(rb"\xfd7zXZ\x00")),
+    ("zst", re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)),
+)
+
+
+class StreamDamaged(Exception):
+    """The compressed data ends too early or makes no sense from here on; the text says which."""
+
+
+class NoDecoder(Exception):
+    """Nothing on this machine can decompress the file; the text says what to install."""
+
+
+class _Decoder(Protocol):
+    """What zlib's, bz2's, lzma's and zstd's decompressor objects have in common: one member or frame each."""
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+class _Codec(NamedTuple):
+    new: Callable[[], _Decoder]
+    errors: tuple[type[Exception], ...]
+
+
+def compression_of(head: bytes) -> str:
+    """Name the compression that `head`, a file's first bytes, belongs to: 'gz', 'bz2', 'xz', 'zst' or '' for none."""
+    return next((name for name, magic in _MAGIC if magic.match(head)), "")
+
+
+def _zstd_codec() -> _Codec | None:
+    """Python 3.14's own module, else python3-zstandard, else None: the `zstd` program has to do it."""
+    module: Any
+    try:
+        module = importlib.import_module("compression.zstd")
+        return _Codec(module.ZstdDecompressor, (module.ZstdError, EOFError))
+    except ImportError:
+        pass
+    try:
+        module = importlib.import_module("zstandard")
+    except ImportError:
+        return None
+    return _Codec(lambda: module.ZstdDecompressor().decompressobj(), (module.ZstdError,))
+
+
+def _codec(compression: str) -> _Codec | None:
+    if compression == "gz":
+        return _Codec(lambda: zlib.decompressobj(wbits=31), (zlib.error,))
+    if compression == "bz2":
+        return _Codec(bz2.BZ2Decompressor, (OSError, EOFError, ValueError))
+    if compression == "xz":
+        return _Codec(lzma.LZMADecompressor, (lzma.LZMAError, EOFError))
+    return _zstd_codec()
+
+
+class RawReader:
+    """Reads a descriptor in chunks, counting; bytes that were looked at beforehand come first."""
+
+    def __init__(self, fd: int, *, seekable: bool, head: bytes = b"") -> None:
+        self.fd = fd
+        self.seekable = seekable
+        self.count = 0
+        self._head = head
+
+    def read(self, size: int) -> bytes:
+        if self._head:
+            data, self._head = self._head, b""
+        else:
+            data = os.read(self.fd, size)
+        self.count += len(data)
+        return data
+
+
+class PlainStream:
+    """The bytes as they are."""
+
+    def __init__(self, raw: RawReader) -> None:
+        self.read = raw.read
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class DecodedStream:
+    """Decompresses in this process; members (frames) that follow each other are one stream, as the tools see it."""
+
+    def __init__(self, raw: RawReader, codec: _Codec) -> None:
+        self._raw = raw
+        self._codec = codec
+        self._decoder: _Decoder | None = None  # None between two members
+        self._input = b""
+        self._at = 0
+        self._damage: str = ""
+
+    def read(self, size: int) -> bytes:
+        """Give at least one byte and about `size`, b'' at the end; raise `StreamDamaged` where the damage is."""
+        pieces: list[bytes] = []
+        have = 0
+        while have < size and not self._damage:
+            if self._at >= len(self._input):
+                # A pipe's writer may pause here: hand over what is there first.
+                if have and not self._raw.seekable:
+                    break
+                self._input, self._at = self._raw.read(RAW_BYTES), 0
+                if not self._input:
+                    if self._decoder is not None:
+                        self._damage = "the compressed data ends too early"
+                    break
+            piece = self._next_piece()
+            pieces.append(piece)
+            have += len(piece)
+        if self._damage and not have:
+            raise StreamDamaged(self._damage)
+        return b"".join(pieces)
+
+    def _next_piece(self) -> bytes:
+        data = self._input[self._at : self._at + SLICE_BYTES]
+        self._at += len(data)
+        if self._decoder is None:
+            data = data.lstrip(b"\0")  # padding between and behind members, as tape and xz write it
+            if not data:
+                return b""
+            self._decoder = self._codec.new()
+        try:
+            piece = self._decoder.decompress(data)
+        except self._codec.errors as error:
+            self._damage = f"the compressed data is damaged ({error})"
+            return b""
+        if self._decoder.eof:
+            self._at -= len(self._decoder.unused_data)
+            self._decoder = None
+        return piece
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class ProgramStream:
+    """Decompresses through the `zstd` program, for a machine whose Python cannot."""
+
+    def __init__(self, raw: RawReader, head: bytes) -> None:
+        program = shutil.which("zstd")
+        if program is None:
+            raise NoDecoder("is compressed with zstd, which nothing here can read: install Debian's package zstd")
+        self._process = subprocess.Popen(
+            [program, "--decompress", "--stdout", "--quiet"],
+            stdin=raw.fd if raw.seekable else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+        self._raw = raw
+        if not raw.seekable:
+            # A descriptor of the thread's own: the number may be somebody else's once the log file is closed.
+            threading.Thread(target=self._feed, args=(head, os.dup(raw.fd)), daemon=True).start()
+
+    def _feed(self, head: bytes, fd: int) -> None:
+        """Pass a pipe on: its first bytes have been looked at already, so the child cannot read it by itself."""
+        target = self._process.stdin
+        assert target is not None
+        try:
+            with contextlib.suppress(OSError, ValueError), target:  # the child is gone
+                data = head
+                while data:
+                    view = memoryview(data)
+                    while view:
+                        view = view[target.write(view) or 0 :]
+                    data = os.read(fd, RAW_BYTES)
+                    self._raw.count += len(data)
+        finally:
+            os.close(fd)
+
+    def read(self, size: int) -> bytes:
+        output = self._process.stdout
+        assert output is not None
+        data: bytes = os.read(output.fileno(), size)
+        if self._raw.seekable:
+            self._raw.count = os.lseek(self._raw.fd, 0, os.SEEK_CUR)
+        if not data and self._process.wait() != 0:
+            raise StreamDamaged("the compressed data ends too early or is damaged (zstd)")
+        return data
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+class Stream:
+    """The decompressed bytes of a descriptor, with a look ahead that takes nothing away."""
+
+    def __init__(self, fd: int, *, seekable: bool) -> None:
+        self._fd = fd
+        head = b""
+        while len(head) < MAGIC_BYTES:
+            data = os.read(fd, MAGIC_BYTES - len(head))
+            if not data:
+                break
+            head += data
+        compression = compression_of(head)
+        self._raw = RawReader(fd, seekable=seekable, head=head)
+        self._source: PlainStream | DecodedStream | ProgramStream
+        if not compression:
+            self._source = PlainStream(self._raw)
+        elif (codec := _codec(compression)) is not None:
+            self._source = DecodedStream(self._raw, codec)
+        else:
+            if seekable:
+                os.lseek(fd, 0, os.SEEK_SET)
+                self._raw = RawReader(fd, seekable=seekable)
+            else:
+                self._raw = RawReader(fd, seekable=seekable)
+                self._raw.count = len(head)
+            self._source = ProgramStream(self._raw, head)
+        self.compression = compression
+        self.consumed = 0  # decompressed bytes given out
+        self._ahead = b""
+        self._damage: StreamDamaged | None = None
+
+    @property
+    def raw_count(self) -> int:
+        """Raw bytes read so far."""
+        return self._raw.count
+
+    def read(self, size: int) -> bytes:
+        """Give up to about `size` bytes, as soon as there are any; b'' at the end (ask again: a file may grow)."""
+        if self._ahead:
+            data, self._ahead = self._ahead[:size], self._ahead[size:]
+        elif self._damage is not None:
+            raise self._damage
+        else:
+            data = self._source.read(size)
+        self.consumed += len(data)
+        return data
+
+    def peek(self, enough: Callable[[bytes], bool]) -> bytes:
+        """Look ahead until `enough` says so, or the data ends or is damaged (which a later `read` will tell)."""
+        while not enough(self._ahead) and self._damage is None:
+            try:
+                data = self._source.read(RAW_BYTES)
+            except StreamDamaged as damage:
+                self._damage = damage
+                break
+            if not data:
+                break
+            self._ahead += data
+        return self._ahead
+
+    def skip_to(self, offset: int) -> None:
+        """Go on at `offset` of the decompressed bytes, reading and discarding; at the end if there are fewer."""
+        while self.consumed < offset:
+            data = self.read(RAW_BYTES)
+            if not data:
+                return
+            excess = self.consumed - offset
+            if excess > 0:
+                self._ahead = data[len(data) - excess :] + self._ahead
+                self.consumed = offset
+
+    def seek_plain(self, offset: int) -> None:
+        """Go on at `offset` without reading what is before it; only for plain seekable files."""
+        os.lseek(self._fd, offset, os.SEEK_SET)
+        self._raw = RawReader(self._fd, seekable=True)
+        self._raw.count = self.consumed = offset
+        self._source = PlainStream(self._raw)
+        self._ahead = b""
+
+    def close(self) -> None:
+        """End the child process if there is one; the descriptor is the caller's."""
+        self._source.close()
