@@ -488,6 +488,30 @@ def test_a_status_line_that_was_cut_keeps_its_elements(where: Situation) -> None
         assert cut == whole
 
 
+@pytest.mark.parametrize("user", ["", " sasl_method=PLAIN sasl_username=root"])
+@pytest.mark.parametrize("end", [1990, 1995, 2000])
+def test_a_cut_context_is_not_replaced_by_a_fake_one(user: str, end: int) -> None:
+    """A long sender pushes the end of the real context over the cut; the reply of the sender's server stays a reply."""
+    text = f"<b@sink.example>: Sender address rejected: unverified address: host x said: 550 no{FAKE_CONTEXT}{user}"
+    line = f"{_REJECT} {text}; from=<{'a' * 2000}@x.example> to=<b@sink.example> proto=SMTP helo=<h>"[:end]
+    parsed = parse("postfix/smtpd", line)
+    assert parsed.keys() & {"sender", "recipient", "helo", "proto", "sasl_username"} == set()
+    assert parsed["reason"].startswith(text)
+    assert (parsed["action"], parsed["client_ip"], parsed["smtp_code"]) == ("reject", "192.0.2.66", 554)
+
+
+@pytest.mark.parametrize("rule_text", ["", ": 5.7.1 fake"])
+def test_a_cut_origin_is_not_replaced_by_a_fake_one(rule_text: str) -> None:
+    header = f"Subject: x from evil[192.0.2.4]; from=<x> to=<y>{rule_text}"
+    line = f"B2335216943: reject: header {header} from unknown[192.0.2.66]; from=<{'a' * 2000}@x.example> to=<b>"[:2000]
+    assert parse("postfix/cleanup", line) == {
+        "action": "unknown",
+        "instance": "postfix",
+        "component": "cleanup",
+        "queue_id": "B2335216943",
+    }
+
+
 # ------------------------------------------------------------------------------------------------------ bounded work
 
 _UNITS = [

@@ -7,8 +7,8 @@ last `; from=<` to the first, and takes the first place from which the strict gr
 Why a fake context does not win: behind the real one no `;` can stand outside double quotes, because HELO names have it
 masked and addresses have it quoted; and a fake one inside a quoted local part has to get across the closing `"`, which
 the strict grammar allows nowhere but in a SASL user name. Hence the rule for `sasl_username`, which is logged raw: it
-may not contain what every real context has, ` helo=<` or `> proto=`, unless nothing else reads. (A user whose *login
-name* ends with a whole context could still fake one; the log alone cannot tell.)
+may not contain parts of a context, unless nothing else reads and the line is not cut. (A user whose *login name* ends
+with a whole context could still fake one; the log alone cannot tell.)
 
 Postfix <= 3.4 (or info_log_address_format = internal) logs addresses unquoted; only when no strict reading exists are
 they taken as they stand.
@@ -52,9 +52,16 @@ _ACTION_PLACE = compiled("; (?=from=<)")
 _ACTION_AFTER_ADDRESSES = compiled(rf" proto={PROTO}(?: helo=<{HELO}>)?+(?:: (.*))?+")
 
 
+# A fake context in TEXT would make the real one its user name; one in a quoted local part, the rest of the real one.
+_NO_USERNAME = compiled(r"; (?:from=<|to=<|proto=|helo=<)| helo=<|> proto=")
+
+# Postfix cuts at 2000 bytes; a few less, lest the exact count or a character that was cut matter.
+_CUT = 1990
+
+
 def _is_username(name: str | None) -> bool:
     """Tell whether `name` can be a logged SASL user name rather than the rest of a context (see above)."""
-    return name is None or (" helo=<" not in name and "> proto=" not in name)
+    return name is None or _NO_USERNAME.search(name) is None
 
 
 def _raw_context(text: str, at: int) -> _Groups | None:
@@ -104,10 +111,11 @@ _FILTER_READERS: tuple[_Reader, ...] = (_bracketed_context, _any_bracketed_conte
 _CLEANUP_READERS: tuple[_Reader, ...] = (_cleanup_context, _raw_context)
 
 
-def split_context(fields: Fields, text: str) -> str:
+def split_context(fields: Fields, text: str, line: str) -> str:
     """Store the elements of the context at the end of `text`, and give the text before it; all of it if there is none.
 
-    The line's component and action, which must be stored before, tell who wrote the context.
+    The line's component and action, which must be stored before, tell who wrote the context. In a whole `line` that was
+    cut, only the strict reading counts: what else reads there may be TEXT's own.
     """
     if fields["component"] == "cleanup":
         readers = _CLEANUP_READERS
@@ -121,6 +129,8 @@ def split_context(fields: Fields, text: str) -> str:
         return text.removesuffix(";")
     groups = readers[0](text, at)
     if groups is None:
+        if len(line.encode("utf-8", "surrogatepass")) >= _CUT:
+            readers = readers[:1]
         places = last_places(_PLACE, text)
         found = next(
             ((at, groups) for read in readers for at in places if (groups := read(text, at))),
@@ -134,6 +144,16 @@ def split_context(fields: Fields, text: str) -> str:
     for name, value in zip(_NAMES, groups, strict=True):
         if value is not None:
             fields[name] = value
+    # A milter's plain `reject:` looks like smtpd's own but for this.
+    user = groups[5]
+    if (
+        user is not None
+        and groups[4] is None
+        and user[:1] == "<"
+        and user[-1:] == ">"
+        and readers[0] is _strict_context
+    ):
+        fields["sasl_username"] = user[1:-1]
     return text[:at]
 
 
@@ -162,7 +182,7 @@ def decided(fields: Fields, match: re.Match[str]) -> bool:
     fields["client_ip"] = ip
     if port is not None:
         fields["client_port"] = int(port)
-    text = split_context(fields, text)
+    text = split_context(fields, text, match.string)
     if action in _REPLIES:
         put_reply(fields, text)
     else:
@@ -171,8 +191,8 @@ def decided(fields: Fields, match: re.Match[str]) -> bool:
 
 
 def _is_optional_text(text: str | None) -> bool:
-    """Tell whether `text` can be what a rule says, rather than the rest of a context that begins in quotes."""
-    return text is None or (" helo=<" not in text and "> to=<" not in text)
+    """Tell whether `text` can be what a rule says, rather than the rest of a context, a whole or a cut one."""
+    return text is None or (" helo=<" not in text and "> to=<" not in text and "; from=<" not in text)
 
 
 def _strict_action(text: str, at: int) -> _Groups | None:

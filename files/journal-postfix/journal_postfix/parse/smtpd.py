@@ -80,7 +80,7 @@ def _proxy(fields: Fields, match: re.Match[str]) -> bool:
     action, stage, text = match.groups()
     fields["action"] = action
     fields["reject_stage"] = stage
-    text = split_context(fields, text)
+    text = split_context(fields, text, match.string)
     put_reply(fields, text)
     next_queue_id = queued_as(text)
     if action == "proxy-accept" and next_queue_id is not None:
