@@ -206,7 +206,7 @@ def _raw_action(text: str, at: int) -> _Groups | None:
     close = text.rfind("> proto=", at)
     if close >= 0:
         rest = _ACTION_AFTER_ADDRESSES.fullmatch(text, close + 1)
-        if rest is None or not _is_optional_text(rest[3]):
+        if rest is None:
             return None
         after = rest.groups()
     else:
@@ -217,6 +217,8 @@ def _raw_action(text: str, at: int) -> _Groups | None:
             if not text.endswith(">"):
                 return None
             close = len(text) - 1
+    if not _is_optional_text(after[2]):
+        return None
     sender, to, recipient = text[at + 8 : close].partition("> to=<")
     return (sender, recipient if to else None, *after)
 
