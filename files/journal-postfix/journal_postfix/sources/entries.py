@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any
 
-from journal_postfix.message import LogMessage
-from journal_postfix.sources.lines import CHUNK_BYTES, LINE_BYTES, cut_lines
+from ..message import LogMessage
+from .lines import CHUNK_BYTES, LINE_BYTES, cut_lines
 
 FIELDS = (
     "MESSAGE",

@@ -22,12 +22,12 @@ from datetime import tzinfo
 from types import TracebackType
 from typing import Self
 
-from journal_postfix.errors import InputError
-from journal_postfix.message import LogMessage
-from journal_postfix.sources import entries, stamps
-from journal_postfix.sources.decompress import NoDecoder, Stream, StreamDamaged
-from journal_postfix.sources.lines import iter_blocks
-from journal_postfix.sources.syslog import SyslogReader
+from ..errors import InputError
+from ..message import LogMessage
+from . import entries, stamps
+from .decompress import NoDecoder, Stream, StreamDamaged
+from .lines import iter_blocks
+from .syslog import SyslogReader
 
 FORMATS = ("auto", "syslog", "export", "json")
 HEAD_BYTES = 65536

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from journal_postfix.message import LogMessage
-from journal_postfix.sources.lines import cut_lines
-from journal_postfix.sources.stamps import StampReader
+from ..message import LogMessage
+from .lines import cut_lines
+from .stamps import StampReader
 
 REPEATS = 10_000  # that one line can stand for
 HEADS = 4096  # kept in the cache
