@@ -64,6 +64,14 @@ def _is_username(name: str | None) -> bool:
     return name is None or _NO_USERNAME.search(name) is None
 
 
+def _unbracketed(groups: _Groups) -> _Groups:
+    """Take the angle brackets from a user name without a mechanism: a milter's plain `reject:` is told by these."""
+    method, user, sender = groups[4:]
+    if method is None and user is not None and user[:1] == "<" and user[-1:] == ">":
+        return (*groups[:5], user[1:-1], sender)
+    return groups
+
+
 def _raw_context(text: str, at: int) -> _Groups | None:
     """Read the context at `at` with unquoted addresses: everything between `from=<` and the last `> proto=`."""
     close = text.rfind("> proto=", at)
@@ -74,21 +82,21 @@ def _raw_context(text: str, at: int) -> _Groups | None:
         return None
     addresses = text[at + 1 : close]
     if addresses.startswith(" to=<"):
-        return (None, addresses[5:], *rest.groups())
+        return _unbracketed((None, addresses[5:], *rest.groups()))
     if not addresses.startswith(" from=<"):
         return None
     sender, to, recipient = addresses[7:].partition("> to=<")
-    return (sender, recipient if to else None, *rest.groups())
+    return _unbracketed((sender, recipient if to else None, *rest.groups()))
 
 
 def _strict_context(text: str, at: int) -> _Groups | None:
     match = _CONTEXT.fullmatch(text, at)
-    return match.groups() if match is not None and _is_username(match[6]) else None
+    return _unbracketed(match.groups()) if match is not None and _is_username(match[6]) else None
 
 
 def _any_user_context(text: str, at: int) -> _Groups | None:
     match = _CONTEXT.fullmatch(text, at)
-    return match.groups() if match is not None else None
+    return _unbracketed(match.groups()) if match is not None else None
 
 
 def _bracketed_context(text: str, at: int) -> _Groups | None:
@@ -144,16 +152,6 @@ def split_context(fields: Fields, text: str, line: str) -> str:
     for name, value in zip(_NAMES, groups, strict=True):
         if value is not None:
             fields[name] = value
-    # A milter's plain `reject:` looks like smtpd's own but for this.
-    user = groups[5]
-    if (
-        user is not None
-        and groups[4] is None
-        and user[:1] == "<"
-        and user[-1:] == ">"
-        and readers[0] is _strict_context
-    ):
-        fields["sasl_username"] = user[1:-1]
     return text[:at]
 
 
