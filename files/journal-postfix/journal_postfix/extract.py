@@ -293,6 +293,14 @@ def _reject(parsed: Parsed) -> Delivery:
     return Delivery(queue_id, Effect.ENDED, columns, _decided(parsed, "rejected"), event)
 
 
+def _screened(parsed: Parsed) -> Delivery:
+    """postscreen turned a client away; it never has a queue id, and its words differ from smtpd's."""
+    columns = _rejection(parsed)
+    columns["action"] = "reject"
+    columns["stage"] = columns["stage"] or ("RCPT" if parsed["action"] == "reject_rcpt" else "CONNECT")
+    return Delivery("", Effect.NOQUEUE, columns)
+
+
 def _discard(parsed: Parsed) -> Delivery:
     queue_id = parsed.get("queue_id", NOQUEUE)
     if queue_id == NOQUEUE:
@@ -354,7 +362,8 @@ RECIPIENT_COLUMNS: Final = tuple(
     _delivery({"queue_id": "", "recipient": "", "status": "", "component": ""}).recipient or ()
 )
 
-NO_STORY: Final = frozenset({"end", "abort", "trouble"})
+# What a session without a queue id did, that rejected no mail.
+NO_STORY: Final = frozenset({"end", "abort", "trouble", "reply_filter", "reply_filter_bad", "bdat", "size"})
 
 # Words that every component uses alike for "the mail as a whole", plus what smtpd and cleanup call an action.
 # An action without an entry is part of a queue entry's story when its line names a queue id (`_noted`).
@@ -373,6 +382,9 @@ EXTRACTORS: Final[dict[str, Callable[[Parsed], Delivery | None]]] = {
     "milter-reject": _reject,
     "mime_error": _reject,
     "hangup": _reject,
+    "reject_rcpt": _screened,
+    "reject_connect": _screened,
+    "reject_busy": _screened,
     "discard": _discard,
     "milter-discard": _discard,
     "hold": _hold,

@@ -36,22 +36,18 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     database = Database(settings.database)
     require_current_schema(database)
     writer = Writer(database)
-    status = 0
-    logfiles: list[Logfile] = []
-    for path in dict.fromkeys(arguments.files):
-        try:
-            logfiles.append(Logfile(path))
-        except InputError as error:
-            _complain(error)
-            status = 1
-    for logfile in open_in_time_order(logfiles, options):
+    logfiles, errors = open_in_time_order(list(dict.fromkeys(arguments.files)), options)
+    for error in errors:
+        _complain(error)
+    failed = bool(errors)
+    for logfile in logfiles:
         with logfile:
             try:
                 _import(logfile, options, writer, settings, as_json=arguments.json)
             except InputError as error:
                 _complain(error)
-                status = 1
-    return status
+                failed = True
+    return int(failed)
 
 
 def _import(logfile: Logfile, options: LogfileOptions, writer: Writer, settings: Settings, *, as_json: bool) -> None:

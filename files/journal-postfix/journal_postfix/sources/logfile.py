@@ -309,30 +309,30 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def open_in_time_order(paths: Sequence[str], options: LogfileOptions) -> list[Logfile]:
+def open_in_time_order(paths: Sequence[str], options: LogfileOptions) -> tuple[list[Logfile], list[InputError]]:
     """Open log files and sort them by their first lines' times, so that rotated files can be given in any order.
 
-    Files without any stamp come last; a single file is not looked at. On an error all of them are closed again.
+    Files without any stamp come last; a single file is not looked at. What cannot be opened is left out and told in
+    the second list.
     """
-    files: list[Logfile] = []
-    try:
-        for path in paths:
-            files.append(Logfile(path))
-            if len(paths) > OPEN_FILES:
-                files[-1].let_go()
-        if len(files) < 2:
-            return files
-        dated: list[tuple[bool, float, int]] = []
-        for index, file in enumerate(files):
-            first = file.first_time(options)
-            dated.append((first is None, first or 0.0, index))
-            if len(paths) > OPEN_FILES:
-                file.let_go()
-    except BaseException:
-        for file in files:
+    dated: list[tuple[bool, float, int, Logfile]] = []
+    errors: list[InputError] = []
+    for index, path in enumerate(paths):
+        try:
+            file = Logfile(path)
+        except InputError as error:
+            errors.append(error)
+            continue
+        try:
+            first = file.first_time(options) if len(paths) > 1 else None
+        except InputError as error:
             file.close()
-        raise
-    return [files[index] for _, _, index in sorted(dated)]
+            errors.append(error)
+            continue
+        dated.append((first is None, first or 0.0, index, file))
+        if len(paths) > OPEN_FILES:
+            file.let_go()
+    return [file for _, _, _, file in sorted(dated, key=lambda one: one[:3])], errors
 
 
 def iter_logfile_messages(
