@@ -107,9 +107,18 @@ ENTRIES = (
     entry(
         "psc.command",
         _PSC,
-        "COMMAND BARE NON-SMTP",
-        rf"(COMMAND (?:TIME|LENGTH|COUNT) LIMIT|COMMAND PIPELINING|BARE NEWLINE|NON-SMTP COMMAND) from {ENDPOINT}"
+        "COMMAND NON-SMTP",
+        rf"(COMMAND (?:TIME|LENGTH|COUNT) LIMIT|COMMAND PIPELINING|NON-SMTP COMMAND) from {ENDPOINT}"
         r" after ([^ :]++)(?:: (.*))?+",
+        named("event", *_CLIENT_NAMES, "reject_stage", "text"),
+        queue_id=False,
+    ),
+    # Here it is the whole command line that the client sent, not only the command (postscreen_smtpd.c).
+    entry(
+        "psc.command",
+        _PSC,
+        "BARE",
+        rf"(BARE NEWLINE) from {ENDPOINT} after ([^ ]*+)(?: (.*))?+",
         named("event", *_CLIENT_NAMES, "reject_stage", "text"),
         queue_id=False,
     ),
