@@ -135,19 +135,21 @@ def recipient_verdict(mail: Record, recipient: Record, when: When) -> str:
     """Say what became of a mail for one of its recipients."""
     final = recipient.get("final")
     if final is not None:
-        return _handed_on(mail, final, when)
+        return _handed_on(mail, recipient, final, when)
     return _fate_sentence(mail, recipient, when)
 
 
-def _handed_on(mail: Record, final: Record, when: When) -> str:
+def _handed_on(mail: Record, recipient: Record, final: Record, when: When) -> str:
     where = final["queue_id"] if final["host"] == mail["host"] else f"{final['queue_id']} on {final['host']}"
     if "recipient" not in final:
         if final.get("fate") is None:
             return f"Handed on as {where}; which of its recipients this one became cannot be told: see there."
-        return f"Handed on as {where}. There: " + _without_lines(final, when)
-    return f"Handed on as {where}, for {final['recipient']}. There: " + _fate_sentence(
-        {**mail, **_ends(final)}, final, when
-    )
+        return f"Handed on as {where}: " + _without_lines(final, when)
+    whom = f" for {final['recipient']}" if final["recipient"] != recipient["recipient"] else ""
+    sentence = _fate_sentence({**mail, **_ends(final)}, final, when)
+    if "ways" in final:
+        return f"Handed on, and {final['ways']} deliveries came of it. The one to mind, {where}{whom}: {sentence}"
+    return f"Handed on as {where}{whom}: {sentence}"
 
 
 def _ends(final: Record) -> Record:
@@ -236,10 +238,8 @@ def mail_verdict(mail: Record, when: When) -> str | None:
 def origin_text(mail: Record) -> str:
     """Say where a mail came from: a client, a local user, or another queue entry."""
     parts = []
-    if mail.get("origin") in ("smtpd", "qmqpd"):
-        parts.append(_client(mail))
-    elif mail.get("origin") == "pickup":
-        parts.append(f"submitted on this host by uid {mail.get('uid', '?')}")
+    if "origin" in mail:
+        parts.append(entrance_text(mail))
     for link in mail.get("links", ()):
         if link["direction"] == "from" and link["kind"] in _ABOUT:
             where = link["queue_id"]
@@ -253,6 +253,13 @@ def origin_text(mail: Record) -> str:
     if mail.get("sender") == "" or (mail.get("sender") or "").startswith("double-bounce@"):
         return "probably a notification made by Postfix itself; no line tells about what"
     return "how it arrived is missing here"
+
+
+def entrance_text(mail: Record) -> str:
+    """Say by which door it came in."""
+    if mail["origin"] == "pickup":
+        return f"submitted on this host by uid {mail.get('uid', '?')}"
+    return _client(mail)
 
 
 def is_address_check(mail: Record) -> bool:

@@ -237,7 +237,8 @@ def _reply(mail: dict[str, Any], recipient: dict[str, Any]) -> str:
         text = f"as {escape(final['queue_id'])}{where}: {final.get('fate', final['state'])}"
         recipient = final
     else:
-        tries = recipient["attempt_count"]
+        # What smtpd or cleanup decided was no attempt to deliver.
+        tries = sum(attempt.get("component") not in ("smtpd", "cleanup") for attempt in recipient["attempts"])
         text = f"after {count_text(tries, 'attempt')}" if tries > 1 else ""
     relay, response = relay_text(recipient), recipient.get("response")
     if relay is not None and relay not in (response or ""):

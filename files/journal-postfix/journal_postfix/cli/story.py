@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from ..verdict import is_address_check, mail_verdict, origin_text, recipient_verdict, relay_text
+from ..verdict import entrance_text, is_address_check, mail_verdict, origin_text, recipient_verdict, relay_text
 from .text import FATE_COLOURS, colour, count_text, escape, local_time, local_zone, padded, span_text, wrap
 
 Record = dict[str, Any]
@@ -148,8 +148,8 @@ def _shown_recipients(mail: Record, *, is_verbose: bool) -> tuple[list[Record], 
 
 
 def _steps(mail: Record, recipients: list[Record], *, is_verbose: bool) -> Iterator[Step]:
-    arrival = origin_text(mail) if mail.get("origin") else "first line about it"
-    yield Step(mail["began"], _ARRIVAL, f"arrived: {arrival}" if mail.get("origin") else arrival)
+    arrival = f"arrived: {entrance_text(mail)}" if "origin" in mail else "its first line in the log"
+    yield Step(mail["began"], _ARRIVAL, arrival)
     if "queued" in mail:
         size = f"{mail['size']:,} bytes, {count_text(mail['nrcpt'], 'recipient')}" if "size" in mail else ""
         yield Step(mail["queued"], _TAKEN_UP, f"taken up by the queue manager: {size}")

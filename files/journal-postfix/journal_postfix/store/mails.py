@@ -32,9 +32,9 @@ _WORST_FIRST: Final = (
     "held",
     "queued",
     None,
-    "discarded",
-    "deliverable",
     "sent",
+    "deliverable",
+    "discarded",
 )
 
 # What this Postfix itself says about another of its entries is a link even while that entry is not here; a remote
@@ -203,6 +203,8 @@ def _recipient_record(recipient: Record, attempts: list[Record], entry: _Entry, 
         leaf_entry, leaf = min(leaves, key=lambda leaf: _WORST_FIRST.index(_fate(*leaf)))
         record["fate"] = HANDED_ON
         record["final"] = _final(leaf_entry, leaf)
+        if len(leaves) > 1:
+            record["final"]["ways"] = len(leaves)
     return record
 
 
