@@ -42,8 +42,10 @@ def relay_text(attempt: Record) -> str | None:
 
 
 def _span(seconds: float) -> str:
+    if seconds < 0.01:
+        return "less than 0.01 s"
     if seconds < 60:
-        return f"{seconds:.3g} s"
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
     if seconds < 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.1f} days"
@@ -109,9 +111,11 @@ def _deferred(mail_state: str, recipient: Record, when: When) -> str:
 
 
 def _told(mail: Record) -> str:
-    ids = [link["queue_id"] for link in mail.get("links", ()) if link["kind"] == "bounce" and link["direction"] == "to"]
-    if ids:
-        return f" The sender was told: see {ids[-1]}."
+    notices = {link["kind"]: link["queue_id"] for link in mail.get("links", ()) if link["direction"] == "to"}
+    if "bounce" in notices:
+        return f" The sender was told: see {notices['bounce']}."
+    if "postmaster notice" in notices:
+        return f" The postmaster was told: see {notices['postmaster notice']}."
     if mail.get("sender") == "":
         return " It came from the empty sender, so nobody was told."
     return ""
@@ -208,7 +212,10 @@ def _without_lines(mail: Record, when: When) -> str:
     if state == "queued":
         if mail.get("queued"):
             return f"In the queue since {when(mail['queued'])}; no attempt to deliver it has been logged yet."
-        return "Being received, or about to be queued: no line says more yet."
+        return (
+            "No line tells that it was taken into the queue: it is still being received, or the client went away, or "
+            "it was refused in a way that this Postfix does not log."
+        )
     sentences = {
         "rejected": f"Refused{ended}, nothing was accepted{_quoted(reason)}.",
         "discarded": f"Discarded{ended} by a rule of this server: it reached nobody{_quoted(reason)}.",

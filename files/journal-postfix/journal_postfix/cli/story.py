@@ -56,6 +56,7 @@ _EVENTS: Final = {
     "try_next": "an answer that made it try the next host",
     "skipped": "skipped, still being delivered",
     "end": "the connection ended",
+    "size": "larger than this server takes",
 }
 
 _ENDS: Final = {

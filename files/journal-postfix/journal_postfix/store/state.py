@@ -113,9 +113,13 @@ def _by_count(recipients: dict[str, int]) -> dict[str, int]:
 
 
 def oldest_open(database: Database) -> OpenMail | None:
-    """Find the mail that has been in the queue for longest."""
+    """Find the mail that has been in the queue for longest.
+
+    One that the queue manager never took up is none: Postfix before 3.10 does not log when a client goes away.
+    """
     rows = database.fetch(
         "SELECT host, queue_id, began, state FROM mail WHERE state IN ('queued', 'held') "
+        "AND (queued IS NOT NULL OR state = 'held') "
         "ORDER BY began, mail_id LIMIT 1"
     )
     return OpenMail(*rows[0]) if rows else None
