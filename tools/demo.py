@@ -36,7 +36,8 @@ SAMPLE = ROOT / "sample" / "mail.log"
 FOLDER = ROOT / ".try"
 CONFIGURATION = FOLDER / "main.yml"
 CURRENT = FOLDER / "database"  # the name of the database that commands look at
-SAMPLE_DATABASE, OWN_DATABASE = "sample", "own"
+CACHE = Path("/var/cache")
+DATABASE_NAME = re.compile(r"own|sample_[0-9a-f]{8}")
 WORST = 3
 
 
@@ -57,13 +58,14 @@ def prepare_folder() -> None:
     """Make .try; elsewhere, with a link, where root's checkout lies in a folder that the server's user cannot enter."""
     if FOLDER.is_symlink():
         FOLDER.readlink().mkdir(mode=0o711, exist_ok=True)
-        return
     FOLDER.mkdir(mode=0o711, exist_ok=True)
-    if is_reachable(FOLDER):
+    if FOLDER.stat().st_uid != os.geteuid():
+        raise ScratchPostgresError(f"{FOLDER} belongs to another user, who can throw it away: make clean")
+    if FOLDER.is_symlink() or is_reachable(FOLDER):
         return
     FOLDER.rmdir()
     name = hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:12]
-    elsewhere = Path(f"/var/cache/journal-postfix-try-{name}")  # tools/setup.sh clean knows this name
+    elsewhere = CACHE / f"journal-postfix-try-{name}"  # tools/setup.sh clean knows this name
     elsewhere.mkdir(mode=0o711, exist_ok=True)
     FOLDER.symlink_to(elsewhere)
     print(f"PostgreSQL does not run as root, and nobody else can enter {ROOT}: the data are in {elsewhere}")
@@ -72,10 +74,12 @@ def prepare_folder() -> None:
 @contextlib.contextmanager
 def running_server(name: str) -> Iterator[ScratchPostgres]:
     """Run the server with a database of this name, and a configuration that leads there."""
+    if not DATABASE_NAME.fullmatch(name):
+        raise ScratchPostgresError(f"{CURRENT} is damaged; begin again with: make try")
     with ScratchPostgres(FOLDER) as server:
         with closing(Database(server.dsn)) as maintenance:
             if not maintenance.fetch("SELECT 1 FROM pg_database WHERE datname = %s", (name,)):
-                maintenance.execute(f"CREATE DATABASE {name}")  # one of the two names above
+                maintenance.execute(f"CREATE DATABASE {name}")
         CONFIGURATION.write_text(f"---\n# Made by make try.\ndatabase: {server.database_dsn(name)}\n", encoding="utf-8")
         CURRENT.write_text(name, encoding="utf-8")
         yield server
@@ -185,12 +189,11 @@ def print_next(story: tuple[str, str], problems: list[Problem]) -> None:
     commands = {
         f"./try search --recipient {shlex.quote(recipient)}": "every mail and rejection of a recipient",
         f"./try trace {shlex.quote(queue_id)}": "the story of that mail again",
+        **{f"./try search --fate {problem.fate}": f"what was {problem.fate}" for problem in problems[:1]},
         "./try unknown": "lines that were not understood",
         "./try --help": "everything else",
         "make try LOG=/var/log/mail.log": "the same with a log of yours",
     }
-    for problem in problems[:1]:
-        commands[f"./try search --fate {problem.fate}"] = f"what was {problem.fate}"
     width = max(map(len, commands))
     for command, does in commands.items():
         print(f"  {command:<{width}}  # {does}")
@@ -199,12 +202,14 @@ def print_next(story: tuple[str, str], problems: list[Problem]) -> None:
 def report(log: str | None) -> int:
     """Import a log and show what it tells."""
     prepare_folder()
-    name = OWN_DATABASE if log else SAMPLE_DATABASE
+    # Another sample, by an upgrade, gets another database.
+    name = "own" if log else f"sample_{hashlib.sha256(SAMPLE.read_bytes()).hexdigest()[:8]}"
     path = log or os.path.relpath(SAMPLE)
     with running_server(name) as server:
         print(f"{server.server}, started for this and stopped afterwards; its data are kept in {FOLDER.name}/")
         heading(f"Import of {path}")
         if status := journal_postfix("schema", "apply", quiet=True):
+            print(f"try: `make clean` throws away what is in {FOLDER.name}/; then begin again", file=sys.stderr)
             return status
         status = journal_postfix("import", path)
         with closing(Database(server.database_dsn(name))) as database:
@@ -231,8 +236,7 @@ def command(arguments: list[str]) -> int:
         print("try: nothing is imported yet; begin with: make try", file=sys.stderr)
         return 1
     prepare_folder()
-    is_own = CURRENT.read_text(encoding="utf-8") == OWN_DATABASE
-    with running_server(OWN_DATABASE if is_own else SAMPLE_DATABASE):
+    with running_server(CURRENT.read_text(encoding="utf-8")):
         return journal_postfix(*arguments)
 
 
