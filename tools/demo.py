@@ -251,9 +251,9 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, _end)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        if arguments[0] == "command":
-            return command(arguments[1:])
-        return report(os.environ.get("LOG") or None)
+        status = command(arguments[1:]) if arguments[0] == "command" else report(os.environ.get("LOG") or None)
+        sys.stdout.flush()  # here, where a broken pipe is dealt with
+        return status
     except KeyboardInterrupt:
         print("\nstopped; nothing is left running", file=sys.stderr)
         return 130

