@@ -318,7 +318,7 @@ class RemoteServer(Conversation):
             if self.name == "mx.example.net":
                 return ["550 Unrouteable address"]
             return [f"550 5.1.1 <{recipient}>: Recipient address rejected: User unknown in relay recipient table"]
-        if local.startswith("busy") and times(recipient) < 4:
+        if local.startswith("busy") and times(recipient) < 5:
             return [f"451 4.3.0 <{recipient}>: Temporary lookup failure"]
         if local.startswith("slowcheck"):
             time.sleep(3)

@@ -408,7 +408,7 @@ def greylisted_by_the_other_side() -> None:
 
 @at(7)
 def deferred_then_sent() -> None:
-    submit("carla", ["busy-office@uni.example", "relaxed@uni.example"], "One now, one on the fourth attempt")
+    submit("carla", ["busy-office@uni.example", "relaxed@uni.example"], "One now, one on the fifth attempt")
 
 
 @at(8)
