@@ -51,7 +51,7 @@ def _is_pure_name(name: str) -> bool:
     own = name.removeprefix("journal_postfix.").lstrip(".")
     if name.startswith((".", "journal_postfix")):
         return own.split(".")[0] not in {"store", "sources", "cli", "run", "settings"}
-    return name.split(".")[0] in PURE_MODULES
+    return name.split(".", maxsplit=1)[0] in PURE_MODULES
 
 
 def test_parser_extraction_and_merge_import_nothing_with_side_effects() -> None:

@@ -55,7 +55,9 @@ def test_a_second_arrival_ends_a_mail_whose_end_was_lost() -> None:
 @pytest.mark.parametrize("late", [attempt("sent"), ACTIVE, message_id(), CLIENT])
 def test_a_late_line_belongs_to_the_mail_that_just_ended(late: tuple[str, str]) -> None:
     lines = {id(line): line for line in (CLIENT, message_id(), ACTIVE, attempt("sent")) if line != late}
-    entries = fold(*[(float(number) / 10, line) for number, line in enumerate(lines.values())], (0.5, REMOVED), (0.6, late))
+    entries = fold(
+        *[(float(number) / 10, line) for number, line in enumerate(lines.values())], (0.5, REMOVED), (0.6, late)
+    )
     assert len(entries) == 1
 
 

@@ -11,14 +11,23 @@ from typing import Any
 
 from journal_postfix.store import Database
 
-MAIL = "(SELECT array[s.host, s.instance, f.queue_id, f.began::text] FROM delivery_from f JOIN mail_server s USING (server_id) WHERE f.mail_id = {}.mail_id) AS mail"
+MAIL = (
+    "(SELECT array[s.host, s.instance, f.queue_id, f.began::text] FROM delivery_from f JOIN mail_server s "
+    "USING (server_id) WHERE f.mail_id = {}.mail_id) AS mail"
+)
 
 QUERIES = {
-    "delivery_from": "SELECT s.host, s.instance, to_jsonb(f) - 'mail_id' - 'server_id' FROM delivery_from f JOIN mail_server s USING (server_id)",
+    "delivery_from": (
+        "SELECT s.host, s.instance, to_jsonb(f) - 'mail_id' - 'server_id' "
+        "FROM delivery_from f JOIN mail_server s USING (server_id)"
+    ),
     "delivery_to": f"SELECT {MAIL.format('t')}, to_jsonb(t) - 'mail_id' FROM delivery_to t",
     "delivery_attempt": f"SELECT {MAIL.format('a')}, to_jsonb(a) - 'mail_id' FROM delivery_attempt a",
     "mail_event": f"SELECT {MAIL.format('e')}, to_jsonb(e) - 'mail_id' FROM mail_event e",
-    "noqueue": "SELECT s.host, s.instance, to_jsonb(n) - 'noqueue_id' - 'server_id' FROM noqueue n JOIN mail_server s USING (server_id)",
+    "noqueue": (
+        "SELECT s.host, s.instance, to_jsonb(n) - 'noqueue_id' - 'server_id' "
+        "FROM noqueue n JOIN mail_server s USING (server_id)"
+    ),
     "line_counter": "SELECT host, component, action, lines, last_time FROM line_counter",
     "unknown_line": "SELECT host, component, shape, lines, first_time, last_time, sample FROM unknown_line",
     "set_aside": "SELECT host, time, encode(line, 'escape'), reason FROM set_aside",

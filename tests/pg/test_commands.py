@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,9 +34,8 @@ def config(database: str, tmp_path: Path) -> Path:
 def call(*arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run journal-postfix; no command ever shows a traceback."""
     command = [sys.executable, str(PROGRAM), *map(str, arguments)]
-    done = subprocess.run(
-        command, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL, capture_output=True, text=True
-    )
+    given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+    done = subprocess.run(command, **given, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 

@@ -107,7 +107,7 @@ def test_lines_of_a_source_that_fails_are_stored_before_its_error(database: str,
     torn.write_bytes(packed[: len(packed) // 2])
     from journal_postfix.errors import InputError
 
-    with pytest.raises(InputError, match="torn.log.gz"):
+    with pytest.raises(InputError, match=r"torn\.log\.gz"):
         feed_file(database, str(torn))
     stored = len(dump(database)["delivery_from"])
     assert stored > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -11,26 +12,25 @@ from journal_postfix.store import Database
 from pg.feed import feed_lines
 
 STAMP = "2026-11-20T08:00:00+00:00 mx postfix/"
+REJECT = "554 5.7.1 <b@example.net>: Relay access denied; from=<a@example.com> to=<b@example.net> proto=SMTP helo=<a>"
+SENT = "delay=1, delays=1/0/0/0, dsn=2.0.0, status=sent (ok)"
 GOOD = [
     f"{STAMP}smtpd[1]: AAAAAA1: client=a.example.com[192.0.2.1]",
     f"{STAMP}qmgr[2]: AAAAAA1: from=<a@example.com>, size=10, nrcpt=1 (queue active)",
-    f"{STAMP}virtual[3]: AAAAAA1: to=<x@example.org>, relay=virtual, delay=1, delays=1/0/0/0, dsn=2.0.0, status=sent (ok)",
+    f"{STAMP}virtual[3]: AAAAAA1: to=<x@example.org>, relay=virtual, {SENT}",
     f"{STAMP}qmgr[2]: AAAAAA1: removed",
-    f"{STAMP}smtpd[1]: NOQUEUE: reject: RCPT from a.example.com[192.0.2.1]: 554 5.7.1 <b@example.net>: Relay access denied; "
-    "from=<a@example.com> to=<b@example.net> proto=SMTP helo=<a>",
+    f"{STAMP}smtpd[1]: NOQUEUE: reject: RCPT from a.example.com[192.0.2.1]: {REJECT}",
 ]
 BAD = {
     "NUL": f"{STAMP}smtpd[1]: BBBBBB1: client=a\0b[192.0.2.1]",
     "port out of range": f"{STAMP}smtpd[1]: BBBBBB1: client=a.example.com[192.0.2.1]:99999999999",
-    "NOQUEUE port out of range": f"{STAMP}smtpd[1]: NOQUEUE: reject: RCPT from a.example.com[192.0.2.1]:99999999999: 554 5.7.1 "
-    "<b@example.net>: Relay access denied; from=<a@example.com> to=<b@example.net> proto=SMTP helo=<a>",
-    "conn_use out of range": f"{STAMP}smtp[3]: AAAAAA1: to=<y@example.org>, relay=mx[192.0.2.9]:25, conn_use=99999999999, "
-    "delay=1, delays=1/0/0/0, dsn=2.0.0, status=sent (ok)",
+    "port of a rejection": f"{STAMP}smtpd[1]: NOQUEUE: reject: RCPT from a.example[192.0.2.1]:99999999999: {REJECT}",
+    "conn_use": f"{STAMP}smtp[3]: AAAAAA1: to=<y@example.org>, relay=m[192.0.2.9]:25, conn_use=99999999999, {SENT}",
     "long queue id of a link": f"{STAMP}bounce[4]: AAAAAA1: sender non-delivery notification: {'A' * 60000}",
 }
 
 
-def _rows(dsn: str, query: str) -> list[tuple[object, ...]]:
+def _rows(dsn: str, query: str) -> list[tuple[Any, ...]]:
     with closing(Database(dsn)) as database:
         return database.fetch(query)
 
@@ -51,14 +51,14 @@ def test_the_rest_of_the_batch_is_stored(bad: str, place: int, database: str) ->
 def test_a_refused_line_can_be_read_again(database: str) -> None:
     feed_lines(database, [BAD["NUL"]])
     rows = _rows(database, "SELECT line, reason FROM set_aside")
-    assert [(bytes(line), reason) for line, reason in rows] == [  # type: ignore[call-overload]
+    assert [(bytes(line), reason) for line, reason in rows] == [
         (b"postfix/smtpd[1]: BBBBBB1: client=a\0b[192.0.2.1]", "it contains a NUL character")
     ]
 
 
 def test_a_refused_change_of_an_open_mail_leaves_it_as_it_was(database: str) -> None:
     feed_lines(database, GOOD[:3])
-    feed_lines(database, [BAD["conn_use out of range"], GOOD[3]], settings=Settings(max_messages_per_commit=10))
+    feed_lines(database, [BAD["conn_use"], GOOD[3]], settings=Settings(max_messages_per_commit=10))
     assert _rows(database, "SELECT state FROM mail") == [("removed",)]
     assert _rows(database, "SELECT count(*) FROM set_aside")[0][0] >= 1
 
@@ -82,4 +82,4 @@ def test_unknown_lines_cannot_fill_the_database(database: str, monkeypatch: pyte
     rows = _rows(database, "SELECT shape, lines FROM unknown_line ORDER BY lines DESC, shape")
     assert len(rows) == 6
     assert rows[0] == ("(other)", 4)
-    assert sum(int(lines) for _, lines in rows) == 14  # type: ignore[call-overload]
+    assert sum(int(lines) for _, lines in rows) == 14

@@ -1,7 +1,7 @@
 """Import a log in pieces while the importing process is killed again and again: nothing may be lost or doubled.
 
-`python3 tests/pg/torture.py LOG [--pieces 50] [--kills 100] [--seed 1]` starts a PostgreSQL of its own, imports LOG once
-in one go, then once in pieces of random length with as many kill -9 at random moments, and compares all tables.
+`python3 tests/pg/torture.py LOG [--pieces 50] [--kills 100] [--seed 1]` starts a PostgreSQL of its own, imports LOG
+once in one go, then once in pieces of random length with as many kill -9 at random moments, and compares all tables.
 Prints its counts; exits with 1 when the tables differ. The tests run a short form of it.
 """
 
@@ -93,9 +93,8 @@ def torture(
 
 def main() -> int:
     """Run it at full length."""
-    from scratch_postgres import ScratchPostgres
-
     from pg.feed import feed_file
+    from scratch_postgres import ScratchPostgres
 
     parser = argparse.ArgumentParser(description="import a log in pieces under kill -9, and compare")
     parser.add_argument("log", type=Path)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
 from .extract import Columns, Delivery, Effect
 
@@ -153,38 +153,51 @@ class QueueEntry:
         if time > self.last_seen:
             self.last_seen = time
         _, effect, new, recipient, event = delivery
-        columns = self.columns
         if effect is Effect.QUEUED:
-            queued = columns.get("queued")
-            if queued is None:
-                columns.update(new)
-                columns["queued"] = time
-            elif time < queued:
-                columns["queued"] = time
-            self._hold(time, is_held=False)
-        elif new:
-            for name, value in new.items():
-                if value is None or name == "ended_how":
-                    continue
-                known = columns.get(name)
-                if known is None:
-                    columns[name] = value
-                elif name == "sender" and columns.get("queued") is None:
-                    columns[name] = _fuller_sender(known, value)
-        if effect is Effect.ENDED or effect is Effect.DOOMED:
-            self._end(new["ended_how"], time if effect is Effect.ENDED else None)
-        elif effect is Effect.ARRIVED:
-            self.arrived = True
-        elif effect is Effect.EXPIRED:
-            columns["expired"] = min(time, columns.get("expired") or time)
-        elif effect is Effect.HELD:
-            self._hold(time, is_held=True)
-        elif effect is Effect.RELEASED:
-            self._hold(time, is_held=False)
+            self._queue(new, time)
+        else:
+            if new:
+                self._fill(new)
+            self._change(effect, new, time)
         if recipient is not None:
             self._attempt(recipient, time)
         if event is not None:
             self.events.append((time, component, *event))
+
+    def _fill(self, new: Columns) -> None:
+        """Fill what is not known yet."""
+        columns = self.columns
+        for name, value in new.items():
+            if value is None or name == "ended_how":
+                continue
+            known = columns.get(name)
+            if known is None:
+                columns[name] = value
+            elif name == "sender" and columns.get("queued") is None:
+                columns[name] = _fuller_sender(known, value)
+
+    def _queue(self, new: Columns, time: float) -> None:
+        queued = self.columns.get("queued")
+        if queued is None:
+            self.columns.update(new)
+            self.columns["queued"] = time
+        elif time < queued:
+            self.columns["queued"] = time
+        self._hold(time, is_held=False)
+
+    def _change(self, effect: Effect, new: Columns, time: float) -> None:
+        if effect is Effect.ENDED:
+            self._end(new["ended_how"], time)
+        elif effect is Effect.DOOMED:
+            self._end(new["ended_how"], None)
+        elif effect is Effect.ARRIVED:
+            self.arrived = True
+        elif effect is Effect.EXPIRED:
+            self.columns["expired"] = min(time, self.columns.get("expired") or time)
+        elif effect is Effect.HELD:
+            self._hold(time, is_held=True)
+        elif effect is Effect.RELEASED:
+            self._hold(time, is_held=False)
 
     def _hold(self, time: float, *, is_held: bool) -> None:
         changed = self.columns.get("hold_changed")
@@ -286,8 +299,3 @@ class QueueEntries:
     def changed(self) -> list[QueueEntry]:
         """Give the entries that are to be written, in the order in which they came."""
         return [entry for entries in self._by_key.values() for entry in entries if entry.changed]
-
-
-def line_evidence(entry: QueueEntry, messages: list[Any]) -> list[Any]:
-    """Give the messages of the batch that an entry was made of."""
-    return [messages[line] for line in entry.lines]

@@ -2,8 +2,8 @@
 
 Takes messages of one input in their order and the position that they begin at; gives what was done. A batch is closed
 after max_messages_per_commit messages or max_delay_before_commit seconds, and only where the position advances (a
-line that stands for several messages is never cut). What a source yielded before it failed is stored before its error goes on,
-so the position is right and the next run goes on behind it.
+line that stands for several messages is never cut). What a source yielded before it failed is stored before its error
+goes on, so the position is right and the next run goes on behind it.
 """
 
 from __future__ import annotations

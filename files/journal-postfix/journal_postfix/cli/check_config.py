@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE")
 
 
-def run(arguments: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Load the file; its problems are raised."""
     load_settings(arguments.file)
     print(f"{arguments.file}: good")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from ..errors import InputError
 from ..run import Summary, run_loop
@@ -97,7 +97,7 @@ def _progress_line(logfile: Logfile) -> Callable[[], None]:
             return
         drawn = now
         done, size = logfile.progress()
-        name = escape(os.path.basename(logfile.name))
+        name = escape(Path(logfile.name).name)
         if size:
             share = min(done / size, 1.0)
             bar = "#" * round(share * 30)

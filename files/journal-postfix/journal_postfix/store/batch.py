@@ -40,7 +40,7 @@ class Unknown:
 
 
 class InputPosition(NamedTuple):
-    """How far an input is stored. `head_bytes` and `head_sha256` say which input it is, `position` is where to go on."""
+    """How far an input is stored: `head_bytes` and `head_sha256` say which it is, `position` is where to go on."""
 
     input_id: int
     kind: str

@@ -15,108 +15,33 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ..errors import InputBusyError
-from ..extract import RECIPIENT_COLUMNS, Columns
-from ..merge import QueueEntries, QueueEntry, Recipient, recipient_key
-from ..message import LogMessage
+from ..merge import QueueEntries, QueueEntry, recipient_key
 from .batch import Batch, InputPosition, is_noqueue, printable_host
-from .database import Database, RowRefused, seconds, timestamp
+from .database import Database, RowRefused, timestamp
+from .rows import (
+    ATTEMPT_COLUMNS,
+    CLEAR_CHANGED_FROM,
+    CLEAR_CHANGED_TO,
+    COPY_ATTEMPT,
+    COPY_CHANGED_FROM,
+    COPY_CHANGED_TO,
+    COPY_EVENT,
+    COPY_FROM,
+    COPY_NOQUEUE,
+    COPY_TO,
+    LOAD_FROM,
+    LOAD_TO,
+    NOQUEUE_COLUMNS,
+    UPDATE_FROM,
+    UPDATE_TO,
+    evidence_line,
+    from_row,
+    load_entry,
+    load_recipient,
+    to_row,
+)
 
 Row = TypeVar("Row")
-
-FROM_TIMES: Final = ("queued", "expired", "hold_changed")
-FROM_TEXTS: Final = (
-    "ended_how",
-    "origin",
-    "service",
-    "client_hostname",
-    "client_ip",
-    "client_port",
-    "helo",
-    "proto",
-    "sasl_method",
-    "sasl_username",
-    "sasl_sender",
-    "uid",
-    "orig_queue_id",
-    "orig_client",
-    "sender",
-    "message_id",
-    "resent_message_id",
-    "subject",
-    "size",
-    "nrcpt",
-    "reject_stage",
-    "smtp_code",
-    "dsn",
-    "reason",
-)
-FROM_MUTABLE: Final = ("began", "last_seen", "ended", "is_held", *FROM_TIMES, *FROM_TEXTS)
-FROM_ALL: Final = ("mail_id", "server_id", "queue_id", *FROM_MUTABLE)
-
-TO_TIMES: Final = ("attempted", "first_attempt", "last_attempt")
-TO_MUTABLE: Final = (
-    *(name for name in RECIPIENT_COLUMNS if name not in ("recipient", "orig_to")),
-    "attempts",
-    *TO_TIMES,
-)
-TO_ALL: Final = ("mail_id", "recipient_key", "recipient", "orig_to", *TO_MUTABLE)
-
-ATTEMPT_COLUMNS: Final = ("status", "dsn", "component", "relay_host", "relay_ip", "relay_port", "delay", "response")
-NOQUEUE_COLUMNS: Final = (
-    "component",
-    "service",
-    "action",
-    "stage",
-    "sender",
-    "recipient",
-    "client_hostname",
-    "client_ip",
-    "client_port",
-    "helo",
-    "proto",
-    "sasl_method",
-    "sasl_username",
-    "smtp_code",
-    "dsn",
-    "reason",
-)
-
-
-def _names(columns: Sequence[str]) -> str:
-    return ", ".join(columns)
-
-
-def _assignments(columns: Sequence[str]) -> str:
-    return ", ".join(f"{name} = c.{name}" for name in columns)
-
-
-# Column names below come from the constants above, never from data.
-COPY_FROM: Final = f"COPY delivery_from ({_names(FROM_ALL)}) FROM STDIN"
-COPY_TO: Final = f"COPY delivery_to ({_names(TO_ALL)}) FROM STDIN"
-COPY_ATTEMPT: Final = f"COPY delivery_attempt (mail_id, recipient_key, attempted, {_names(ATTEMPT_COLUMNS)}) FROM STDIN"
-COPY_EVENT: Final = 'COPY mail_event (mail_id, "time", component, action, linked_queue_id, detail) FROM STDIN'
-COPY_NOQUEUE: Final = f'COPY noqueue (server_id, "time", {_names(NOQUEUE_COLUMNS)}) FROM STDIN'
-COPY_CHANGED_FROM: Final = (
-    f"COPY changed_from ({_names(('mail_id', 'server_id', 'queue_id', *FROM_MUTABLE))}) FROM STDIN"
-)
-COPY_CHANGED_TO: Final = f"COPY changed_to ({_names(TO_ALL)}) FROM STDIN"
-CLEAR_CHANGED_FROM: Final = "DELETE FROM changed_from"
-CLEAR_CHANGED_TO: Final = "DELETE FROM changed_to"
-UPDATE_FROM: Final = (
-    f"UPDATE delivery_from AS f SET {_assignments(FROM_MUTABLE)} FROM changed_from AS c WHERE f.mail_id = c.mail_id"  # noqa: S608
-)
-UPDATE_TO: Final = (
-    f"UPDATE delivery_to AS t SET {_assignments(TO_MUTABLE)} FROM changed_to AS c "  # noqa: S608
-    "WHERE t.mail_id = c.mail_id AND t.recipient_key = c.recipient_key"
-)
-LOAD_FROM: Final = (
-    f"SELECT {_names(FROM_ALL)} FROM delivery_from "  # noqa: S608
-    "JOIN unnest(%s::integer[], %s::text[]) AS k (server_id, queue_id) USING (server_id, queue_id)"
-)
-LOAD_TO: Final = (
-    f"SELECT {_names(TO_ALL)} FROM delivery_to "  # noqa: S608
-    "JOIN unnest(%s::bigint[], %s::bigint[]) AS k (mail_id, recipient_key) USING (mail_id, recipient_key)"
-)
 
 # Every query of the writer finds its rows by key. While an import fills the tables their statistics lag behind, and
 # a plan that scans a table costs more with every batch: leave the planner no such choice.
@@ -212,7 +137,7 @@ class Writer:
         if not keys:
             return QueueEntries()
         rows = self.database.fetch(LOAD_FROM, ([key[0] for key in keys], [key[1] for key in keys]))
-        entries = [_entry(row) for row in rows]
+        entries = [load_entry(row) for row in rows]
         if entries:
             self._load_recipients(batch, entries)
         return QueueEntries(entries)
@@ -230,11 +155,8 @@ class Writer:
             return
         by_id = {entry.mail_id: entry for entry in entries}
         for row in self.database.fetch(LOAD_TO, ([pair[0] for pair in pairs], [pair[1] for pair in pairs])):
-            values = dict(zip(TO_ALL, row, strict=True))
-            columns = {name: values[name] for name in RECIPIENT_COLUMNS}
-            times = [values[name].timestamp() for name in TO_TIMES]
-            known = Recipient(columns, times[0], times[1], times[2], values["attempts"], stored=True)
-            by_id[values["mail_id"]].recipients[values["recipient_key"]] = known
+            mail_id, key, recipient = load_recipient(row)
+            by_id[mail_id].recipients[key] = recipient
 
     def _fold(self, batch: Batch, entries: QueueEntries) -> list[_Evidence]:
         noqueue: list[_Evidence] = []
@@ -264,9 +186,9 @@ class Writer:
             )
             for entry, (mail_id,) in zip(new, ids, strict=True):
                 entry.mail_id = mail_id
-        lost = self._copy(COPY_FROM, [_Evidence(_from_row(entry), entry.lines) for entry in new], refused)
+        lost = self._copy(COPY_FROM, [_Evidence(from_row(entry), entry.lines) for entry in new], refused)
         missing = {evidence.row[0] for evidence in lost}
-        old = [_Evidence(_from_row(entry), entry.lines) for entry in changed if entry.stored]
+        old = [_Evidence(from_row(entry), entry.lines) for entry in changed if entry.stored]
         self._update((CLEAR_CHANGED_FROM, UPDATE_FROM), COPY_CHANGED_FROM, old, refused)
 
         new_to: list[_Evidence] = []
@@ -279,11 +201,11 @@ class Writer:
             lines = entry.lines
             for key, recipient in entry.recipients.items():
                 if recipient.changed:
-                    row = _to_row(entry.mail_id, key, recipient)
+                    row = to_row(entry.mail_id, key, recipient)
                     (old_to if recipient.stored else new_to).append(_Evidence(row, lines))
             for key, time, columns in entry.attempts:
-                row = (entry.mail_id, key, timestamp(time), *[columns[name] for name in ATTEMPT_COLUMNS])
-                attempts.append(_Evidence(row, lines))
+                attempt = (entry.mail_id, key, timestamp(time), *[columns[name] for name in ATTEMPT_COLUMNS])
+                attempts.append(_Evidence(attempt, lines))
             for event in entry.events:
                 events.append(_Evidence((entry.mail_id, timestamp(event[0]), *event[1:]), lines))
         lost_to = self._copy(COPY_TO, new_to, refused)
@@ -339,8 +261,8 @@ class Writer:
         if rows:
             self.database.execute_values(
                 "INSERT INTO line_counter (host, component, action, lines, last_time) VALUES %s "
-                "ON CONFLICT (host, component, action) DO UPDATE SET "
-                "lines = line_counter.lines + excluded.lines, last_time = greatest(line_counter.last_time, excluded.last_time)",
+                "ON CONFLICT (host, component, action) DO UPDATE SET lines = line_counter.lines + excluded.lines, "
+                "last_time = greatest(line_counter.last_time, excluded.last_time)",
                 rows,
             )
         for host in sorted({host for host, _, _ in batch.unknown}):
@@ -386,62 +308,9 @@ class Writer:
         for message, reason in rows:
             self.database.execute(
                 'INSERT INTO set_aside (host, "time", line, reason) VALUES (%s, %s, %s, %s)',
-                (printable_host(message.host), timestamp(message.time), _line(message), reason),
+                (printable_host(message.host), timestamp(message.time), evidence_line(message), reason),
             )
         return len(rows)
-
-
-def _line(message: LogMessage) -> bytes:
-    return f"{message.identifier}[{message.pid}]: {message.text}".encode("utf-8", "surrogatepass")
-
-
-def _entry(row: Sequence[Any]) -> QueueEntry:
-    values = dict(zip(FROM_ALL, row, strict=True))
-    entry = QueueEntry(
-        values["server_id"], values["queue_id"], values["began"].timestamp(), values["last_seen"].timestamp()
-    )
-    entry.mail_id = values["mail_id"]
-    entry.ended = seconds(values["ended"])
-    columns: Columns = {name: values[name] for name in FROM_TEXTS if values[name] is not None}
-    for name in FROM_TIMES:
-        if values[name] is not None:
-            columns[name] = values[name].timestamp()
-    columns["is_held"] = values["is_held"]
-    entry.columns = columns
-    entry.arrived = "origin" in columns
-    entry.stored = True
-    entry.changed = False
-    return entry
-
-
-def _from_row(entry: QueueEntry) -> list[Any]:
-    get = entry.columns.get
-    return [
-        entry.mail_id,
-        entry.server_id,
-        entry.queue_id,
-        timestamp(entry.began),
-        timestamp(entry.last_seen),
-        timestamp(entry.ended),
-        get("is_held", False),
-        *[timestamp(get(name)) for name in FROM_TIMES],
-        *[get(name) for name in FROM_TEXTS],
-    ]
-
-
-def _to_row(mail_id: int, key: int, recipient: Recipient) -> list[Any]:
-    columns = recipient.columns
-    return [
-        mail_id,
-        key,
-        columns["recipient"],
-        columns["orig_to"],
-        *[columns[name] for name in TO_MUTABLE[:-4]],
-        recipient.attempts,
-        timestamp(recipient.attempted),
-        timestamp(recipient.first_attempt),
-        timestamp(recipient.last_attempt),
-    ]
 
 
 def store_deliveries(

@@ -1,0 +1,176 @@
+"""How queue entries and recipients stand in rows: the columns, the writer's SQL, and the way there and back.
+
+Takes what `merge` folds, gives rows for COPY; takes rows, gives what `merge` begins with. The SQL is made of the column
+names below, never of data. Never talks to the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ..extract import RECIPIENT_COLUMNS, Columns
+from ..merge import QueueEntry, Recipient
+from ..message import LogMessage
+from .database import seconds, timestamp
+
+FROM_TIMES: Final = ("queued", "expired", "hold_changed")
+FROM_TEXTS: Final = (
+    "ended_how",
+    "origin",
+    "service",
+    "client_hostname",
+    "client_ip",
+    "client_port",
+    "helo",
+    "proto",
+    "sasl_method",
+    "sasl_username",
+    "sasl_sender",
+    "uid",
+    "orig_queue_id",
+    "orig_client",
+    "sender",
+    "message_id",
+    "resent_message_id",
+    "subject",
+    "size",
+    "nrcpt",
+    "reject_stage",
+    "smtp_code",
+    "dsn",
+    "reason",
+)
+FROM_MUTABLE: Final = ("began", "last_seen", "ended", "is_held", *FROM_TIMES, *FROM_TEXTS)
+FROM_ALL: Final = ("mail_id", "server_id", "queue_id", *FROM_MUTABLE)
+
+TO_TIMES: Final = ("attempted", "first_attempt", "last_attempt")
+TO_MUTABLE: Final = (
+    *(name for name in RECIPIENT_COLUMNS if name not in ("recipient", "orig_to")),
+    "attempts",
+    *TO_TIMES,
+)
+TO_ALL: Final = ("mail_id", "recipient_key", "recipient", "orig_to", *TO_MUTABLE)
+
+ATTEMPT_COLUMNS: Final = ("status", "dsn", "component", "relay_host", "relay_ip", "relay_port", "delay", "response")
+NOQUEUE_COLUMNS: Final = (
+    "component",
+    "service",
+    "action",
+    "stage",
+    "sender",
+    "recipient",
+    "client_hostname",
+    "client_ip",
+    "client_port",
+    "helo",
+    "proto",
+    "sasl_method",
+    "sasl_username",
+    "smtp_code",
+    "dsn",
+    "reason",
+)
+
+
+def _names(columns: Sequence[str]) -> str:
+    return ", ".join(columns)
+
+
+def _assignments(columns: Sequence[str]) -> str:
+    return ", ".join(f"{name} = c.{name}" for name in columns)
+
+
+# Column names below come from the constants above, never from data.
+COPY_FROM: Final = f"COPY delivery_from ({_names(FROM_ALL)}) FROM STDIN"
+COPY_TO: Final = f"COPY delivery_to ({_names(TO_ALL)}) FROM STDIN"
+COPY_ATTEMPT: Final = f"COPY delivery_attempt (mail_id, recipient_key, attempted, {_names(ATTEMPT_COLUMNS)}) FROM STDIN"
+COPY_EVENT: Final = 'COPY mail_event (mail_id, "time", component, action, linked_queue_id, detail) FROM STDIN'
+COPY_NOQUEUE: Final = f'COPY noqueue (server_id, "time", {_names(NOQUEUE_COLUMNS)}) FROM STDIN'
+COPY_CHANGED_FROM: Final = (
+    f"COPY changed_from ({_names(('mail_id', 'server_id', 'queue_id', *FROM_MUTABLE))}) FROM STDIN"
+)
+COPY_CHANGED_TO: Final = f"COPY changed_to ({_names(TO_ALL)}) FROM STDIN"
+CLEAR_CHANGED_FROM: Final = "DELETE FROM changed_from"
+CLEAR_CHANGED_TO: Final = "DELETE FROM changed_to"
+UPDATE_FROM: Final = (
+    f"UPDATE delivery_from AS f SET {_assignments(FROM_MUTABLE)} FROM changed_from AS c WHERE f.mail_id = c.mail_id"  # noqa: S608
+)
+UPDATE_TO: Final = (
+    f"UPDATE delivery_to AS t SET {_assignments(TO_MUTABLE)} FROM changed_to AS c "  # noqa: S608
+    "WHERE t.mail_id = c.mail_id AND t.recipient_key = c.recipient_key"
+)
+LOAD_FROM: Final = (
+    f"SELECT {_names(FROM_ALL)} FROM delivery_from "  # noqa: S608
+    "JOIN unnest(%s::integer[], %s::text[]) AS k (server_id, queue_id) USING (server_id, queue_id)"
+)
+LOAD_TO: Final = (
+    f"SELECT {_names(TO_ALL)} FROM delivery_to "  # noqa: S608
+    "JOIN unnest(%s::bigint[], %s::bigint[]) AS k (mail_id, recipient_key) USING (mail_id, recipient_key)"
+)
+
+
+def load_entry(row: Sequence[Any]) -> QueueEntry:
+    """Give the queue entry of a row of LOAD_FROM, without recipients."""
+    values = dict(zip(FROM_ALL, row, strict=True))
+    entry = QueueEntry(
+        values["server_id"], values["queue_id"], values["began"].timestamp(), values["last_seen"].timestamp()
+    )
+    entry.mail_id = values["mail_id"]
+    entry.ended = seconds(values["ended"])
+    columns: Columns = {name: values[name] for name in FROM_TEXTS if values[name] is not None}
+    for name in FROM_TIMES:
+        if values[name] is not None:
+            columns[name] = values[name].timestamp()
+    columns["is_held"] = values["is_held"]
+    entry.columns = columns
+    entry.arrived = "origin" in columns
+    entry.stored = True
+    entry.changed = False
+    return entry
+
+
+def from_row(entry: QueueEntry) -> list[Any]:
+    """Give the row of delivery_from (FROM_ALL)."""
+    get = entry.columns.get
+    return [
+        entry.mail_id,
+        entry.server_id,
+        entry.queue_id,
+        timestamp(entry.began),
+        timestamp(entry.last_seen),
+        timestamp(entry.ended),
+        get("is_held", False),
+        *[timestamp(get(name)) for name in FROM_TIMES],
+        *[get(name) for name in FROM_TEXTS],
+    ]
+
+
+def to_row(mail_id: int, key: int, recipient: Recipient) -> list[Any]:
+    """Give the row of delivery_to (TO_ALL)."""
+    columns = recipient.columns
+    return [
+        mail_id,
+        key,
+        columns["recipient"],
+        columns["orig_to"],
+        *[columns[name] for name in TO_MUTABLE[:-4]],
+        recipient.attempts,
+        timestamp(recipient.attempted),
+        timestamp(recipient.first_attempt),
+        timestamp(recipient.last_attempt),
+    ]
+
+
+def load_recipient(row: Sequence[Any]) -> tuple[int, int, Recipient]:
+    """Give mail id, recipient key and recipient of a row of LOAD_TO."""
+    values = dict(zip(TO_ALL, row, strict=True))
+    columns = {name: values[name] for name in RECIPIENT_COLUMNS}
+    times = [values[name].timestamp() for name in TO_TIMES]
+    recipient = Recipient(columns, times[0], times[1], times[2], values["attempts"], stored=True)
+    return values["mail_id"], values["recipient_key"], recipient
+
+
+def evidence_line(message: LogMessage) -> bytes:
+    """Give a message as the line that it was."""
+    return f"{message.identifier}[{message.pid}]: {message.text}".encode("utf-8", "surrogatepass")
