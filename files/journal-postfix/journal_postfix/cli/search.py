@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from ..settings import Settings
 from ..store import Database, require_current_schema
-from ..store.search import FATES, Criteria, Cursor, is_domain, search
+from ..store.search import FATES, Criteria, Cursor, search
+from ..store.terms import is_domain
 from ..verdict import relay_text
 from .lookups import limit_argument, text_argument, time_argument
 from .text import (

@@ -1,27 +1,29 @@
 """The query behind `search`: mails and rejections together, newest first, page by page.
 
-Takes Criteria and where to go on; gives a Page of records. All SQL is made of the constants below; what a user typed
-goes into parameters, with LIKE's own characters escaped. Reads the public views only.
+Takes Criteria and where to go on; gives a Page of records. All SQL is made of constants, here and in terms.py; what a
+user typed goes into parameters. Reads the public views only.
 
 How pages stay stable. Results are ordered by (time, kind, id), all three unchanging once a mail has been stored; a page
 goes on behind the last row of the one before (keyset), so rows that arrive meanwhile move nothing.
 
 How it stays fast. Exact addresses and whole domains are prefixes of the reversed address, for which there are indexes;
-criteria that different indexes serve are alternatives, each a query of its own, and their results are merged.
+criteria that different indexes serve are alternatives, each a query of its own, and their results are merged. The
+planner cannot tell a rare domain from a frequent one as well as the index itself: what an address can have at most is
+asked first (`_narrowed`); few ids are then the way in, and with many the newest mails are walked.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from .database import Database
 from .mails import HANDED_ON, Record, load_mails, present
+from .terms import Condition, Probe, address, both, dsn, like_text, looks_like_queue_id, network, part, peer, user
 
 FATES: Final = (
     "sent",
@@ -53,12 +55,6 @@ _STATES: Final = {
     "discarded": ["deleted", "discarded", "canceled"],
     "rejected": ["rejected"],
 }
-
-_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_DOMAIN_RE: Final = re.compile(rf"(?:{_LABEL}\.)+(?:[a-z]{{2,63}}|xn--[a-z0-9-]{{1,59}})", re.IGNORECASE | re.ASCII)
-_IPV4_PART_RE: Final = re.compile(r"(?:\d{1,3}\.){1,3}", re.ASCII)
-_SHORT_ID_RE: Final = re.compile(r"(?=.*\d)[0-9A-F]{6,20}", re.ASCII)
-_LONG_ID_RE: Final = re.compile(r"[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-y]{10,14}z[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{1,16}")
 
 
 @dataclass(frozen=True)
@@ -107,16 +103,14 @@ class Page(NamedTuple):
     more: Cursor | None
 
 
-class _Condition(NamedTuple):
-    sql: str
-    parameters: tuple[Any, ...] = ()
-
+# So many ids are the better way in than the time.
+_MAX_NARROWED: Final = 2000
 
 # At the same time mails come before rejections.
 _RANK: Final = {"mail": 1, "rejected": 0}
 
-_ALL: Final = _Condition("TRUE")
-_NONE: Final = _Condition("FALSE")
+_ALL: Final = Condition("TRUE")
+_NONE: Final = Condition("FALSE")
 
 _REJECTIONS: Final = """
 SELECT
@@ -173,47 +167,68 @@ _NUMBER: Final = {"mail": "m.mail_id", "rejected": "m.noqueue_id"}
 
 
 def _candidates(
-    database: Database, kind: str, conditions: Sequence[_Condition], after: Cursor | None, limit: int
+    database: Database, kind: str, conditions: Sequence[Condition], after: Cursor | None, limit: int
 ) -> set[Cursor]:
     where = [condition for condition in conditions if condition is not _ALL]
     if _NONE in where:
         return set()
+    narrowed = _narrowed(database, kind, where)
+    if narrowed is not None:
+        where.append(narrowed)
     if after is not None:
         if after.kind == kind:
-            where.append(_Condition(f"({_TIME[kind]}, {_NUMBER[kind]}) < (%s, %s)", (after.time, after.number)))
+            where.append(Condition(f"({_TIME[kind]}, {_NUMBER[kind]}) < (%s, %s)", (after.time, after.number)))
         elif _RANK[kind] < _RANK[after.kind]:
-            where.append(_Condition(f"{_TIME[kind]} <= %s", (after.time,)))
+            where.append(Condition(f"{_TIME[kind]} <= %s", (after.time,)))
         else:
-            where.append(_Condition(f"{_TIME[kind]} < %s", (after.time,)))
+            where.append(Condition(f"{_TIME[kind]} < %s", (after.time,)))
     head, tail = _CANDIDATES[kind]
     sql = head + (" AND ".join(condition.sql for condition in where) or "TRUE") + tail
     parameters = [parameter for condition in where for parameter in condition.parameters]
     return {Cursor(time, kind, number) for time, number in database.fetch(sql, [*parameters, limit + 1])}
 
 
+def _narrowed(database: Database, kind: str, where: Sequence[Condition]) -> Condition | None:
+    """Give the ids that the first rare one of the conditions leaves."""
+    limit = _MAX_NARROWED + 1
+    for condition in where:
+        if not condition.probes:
+            continue
+        # A plain index scan stops at the limit; a bitmap would be made of all there are.
+        database.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        numbers: set[int] = set()
+        for probe in condition.probes:
+            if len(numbers) < limit:
+                numbers.update(row[0] for row in database.fetch(f"{probe.sql} LIMIT %s", (*probe.parameters, limit)))
+        database.execute("SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT")
+        if len(numbers) < limit:
+            return Condition(f"{_NUMBER[kind]} = ANY(%s::bigint[])", (sorted(numbers),))
+    return None
+
+
 # What the criteria mean for either kind: a list of alternatives, each a list of conditions that all hold.
 
 
-def _mail_alternatives(criteria: Criteria) -> list[list[_Condition]]:
+def _mail_alternatives(criteria: Criteria) -> list[list[Condition]]:
     c = criteria
     fixed = [*_times(c, "m.began"), _host(c.host)]
     if c.sender is not None:
-        fixed.append(_address("m.sender", c.sender))
+        fixed.append(_probed("mail", address("m.sender", c.sender)))
     if c.message_id is not None:
         fixed.append(_message_id(c.message_id))
     if c.queue_id is not None:
-        fixed.append(_Condition("m.queue_id = %s", (c.queue_id,)))
+        fixed.append(Condition("m.queue_id = %s", (c.queue_id,)))
     if c.subject is not None:
-        fixed.append(_part("m.subject", c.subject))
+        fixed.append(part("m.subject", c.subject))
     if c.client is not None:
-        fixed.append(_peer("m.client_hostname", "m.client_ip", c.client))
+        fixed.append(peer("m.client_hostname", "m.client_ip", c.client))
     if c.sasl_user is not None:
-        fixed.append(_user("m.sasl_username", c.sasl_user))
+        fixed.append(user("m.sasl_username", c.sasl_user))
     choices = [_recipient_choices(c), _term_choices(c.term, is_mail=True)]
     return [[*fixed, *chosen] for chosen in product(*choices)]
 
 
-def _rejected_alternatives(criteria: Criteria) -> list[list[_Condition]]:
+def _rejected_alternatives(criteria: Criteria) -> list[list[Condition]]:
     c = criteria
     if (
         c.message_id is not None
@@ -225,71 +240,71 @@ def _rejected_alternatives(criteria: Criteria) -> list[list[_Condition]]:
         return []
     fixed = [*_times(c, 'm."time"'), _host(c.host)]
     if c.sender is not None:
-        fixed.append(_address("m.sender", c.sender))
+        fixed.append(_probed("rejected", address("m.sender", c.sender)))
     if c.recipient is not None:
-        fixed.append(_address("m.recipient", c.recipient))
+        fixed.append(_probed("rejected", address("m.recipient", c.recipient)))
     if c.client is not None:
-        fixed.append(_peer("m.client_hostname", "m.client_ip", c.client))
+        fixed.append(peer("m.client_hostname", "m.client_ip", c.client))
     if c.sasl_user is not None:
-        fixed.append(_user("m.sasl_username", c.sasl_user))
+        fixed.append(user("m.sasl_username", c.sasl_user))
     if c.dsn is not None:
-        fixed.append(_dsn("m.dsn", c.dsn))
+        fixed.append(dsn("m.dsn", c.dsn))
     return [[*fixed, chosen] for chosen in _term_choices(c.term, is_mail=False)]
 
 
-def _times(criteria: Criteria, column: str) -> list[_Condition]:
+def _times(criteria: Criteria, column: str) -> list[Condition]:
     conditions = []
     if criteria.since is not None:
-        conditions.append(_Condition(f"{column} >= %s", (criteria.since,)))
+        conditions.append(Condition(f"{column} >= %s", (criteria.since,)))
     if criteria.until is not None:
-        conditions.append(_Condition(f"{column} < %s", (criteria.until,)))
+        conditions.append(Condition(f"{column} < %s", (criteria.until,)))
     return conditions
 
 
-def _host(host: str | None) -> _Condition:
+def _host(host: str | None) -> Condition:
     """The host by its full name, or by the first label of it."""
     if host is None:
         return _ALL
     name = host.lower().rstrip(".")
-    return _Condition("(lower(m.host) = %s OR lower(m.host) LIKE %s)", (name, like_text(name) + ".%"))
+    return Condition("(lower(m.host) = %s OR lower(m.host) LIKE %s)", (name, like_text(name) + ".%"))
 
 
-def _recipient_choices(criteria: Criteria) -> list[_Condition]:
+def _recipient_choices(criteria: Criteria) -> list[Condition]:
     """Conditions on one and the same recipient; or, of the mail as a whole, where no recipient is known yet."""
     c = criteria
-    wanted: list[_Condition] = []
+    wanted: list[Condition] = []
     if c.recipient is not None:
         wanted.append(_recipient(c.recipient))
     if c.relay is not None:
-        wanted.append(_peer("r.relay_host", "r.relay_ip", c.relay))
+        wanted.append(peer("r.relay_host", "r.relay_ip", c.relay))
     if c.dsn is not None:
         wanted.append(_recipient_dsn(c.dsn))
     if c.fate == HANDED_ON:
-        wanted.append(_Condition("r.status = 'sent'"))
+        wanted.append(Condition("r.status = 'sent'"))
     elif c.fate is not None:
         statuses = _STATUSES.get(c.fate)
         if statuses is None:
-            wanted.append(_Condition("r.status = %s", (c.fate,)))
+            wanted.append(Condition("r.status = %s", (c.fate,)))
         else:
-            wanted.append(_Condition("r.status = ANY(%s) AND r.fate = %s", (statuses, c.fate)))
+            wanted.append(Condition("r.status = ANY(%s) AND r.fate = %s", (statuses, c.fate)))
         if c.fate == "deferred":
-            wanted.append(_Condition("r.fate = 'deferred'"))
+            wanted.append(Condition("r.fate = 'deferred'"))
     if not wanted:
         return [_ALL]
     if c.fate == HANDED_ON:
         choices = [
-            _some_recipient([*wanted, _Condition("r.next_queue_id IS NOT NULL"), _Condition(_IS_QUEUED_ON)]),
-            _some_recipient([*wanted, _Condition(_IS_FILTERED)]),
+            _some_recipient([*wanted, Condition("r.next_queue_id IS NOT NULL"), Condition(_IS_QUEUED_ON)]),
+            _some_recipient([*wanted, Condition(_IS_FILTERED)]),
         ]
     else:
         choices = [_some_recipient(wanted)]
     if c.recipient is None and c.relay is None and (c.fate is None or c.fate in _STATES):
         whole = []
         if c.fate is not None:
-            whole.append(_Condition(_WITHOUT_LINE, (_STATES[c.fate], c.fate)))
+            whole.append(Condition(_WITHOUT_LINE, (_STATES[c.fate], c.fate)))
         if c.dsn is not None:
-            whole.append(_dsn("m.dsn", c.dsn))
-        choices.append(_both(whole))
+            whole.append(dsn("m.dsn", c.dsn))
+        choices.append(both(whole))
     return choices
 
 
@@ -310,141 +325,65 @@ _IS_FILTERED: Final = (
 )
 
 
-def _both(conditions: Sequence[_Condition]) -> _Condition:
-    return _Condition(
-        " AND ".join(condition.sql for condition in conditions),
-        tuple(parameter for condition in conditions for parameter in condition.parameters),
-    )
+_PROBES: Final = {
+    "mail": "SELECT m.mail_id FROM mail AS m WHERE ",
+    "rejected": "SELECT m.noqueue_id FROM mail_rejected AS m WHERE ",
+    "recipient": "SELECT r.mail_id FROM mail_recipient AS r WHERE ",
+}
 
 
-def _some_recipient(conditions: Sequence[_Condition]) -> _Condition:
-    all_of_them = _both(conditions)
-    return _Condition(
+def _probed(kind: str, condition: Condition) -> Condition:
+    """Let an address be asked for first, unless it is only a part that no index knows."""
+    if "ILIKE" in condition.sql:
+        return condition
+    return condition._replace(probes=(Probe(_PROBES[kind] + condition.sql, condition.parameters),))
+
+
+def _some_recipient(conditions: Sequence[Condition]) -> Condition:
+    all_of_them = both(conditions)
+    return Condition(
         f"EXISTS (SELECT FROM mail_recipient AS r WHERE r.mail_id = m.mail_id AND {all_of_them.sql})",
         all_of_them.parameters,
+        next((condition.probes for condition in conditions if condition.probes), ()),
     )
 
 
-def _recipient(term: str) -> _Condition:
-    final, original = _address("r.recipient", term), _address("r.orig_to", term)
-    return _Condition(f"({final.sql} OR {original.sql})", final.parameters + original.parameters)
+def _recipient(term: str) -> Condition:
+    final, original = (_probed("recipient", address(column, term)) for column in ("r.recipient", "r.orig_to"))
+    return Condition(
+        f"({final.sql} OR {original.sql})", final.parameters + original.parameters, final.probes + original.probes
+    )
 
 
-def _message_id(text: str) -> _Condition:
+def _message_id(text: str) -> Condition:
     bare = text[1:-1] if text.startswith("<") and text.endswith(">") else text
     spellings = [bare, f"<{bare}>"]
-    return _Condition("(m.message_id = ANY(%s) OR m.resent_message_id = ANY(%s))", (spellings, spellings))
+    return Condition("(m.message_id = ANY(%s) OR m.resent_message_id = ANY(%s))", (spellings, spellings))
 
 
-def _term_choices(term: str | None, *, is_mail: bool) -> list[_Condition]:
+def _term_choices(term: str | None, *, is_mail: bool) -> list[Condition]:
     """Where a bare term belongs."""
     if term is None:
         return [_ALL]
     mail_only = [_NONE]
     if network(term) is not None:
-        choices = [_peer("m.client_hostname", "m.client_ip", term)]
+        choices = [peer("m.client_hostname", "m.client_ip", term)]
         if is_mail:
-            choices.append(_some_recipient([_peer("r.relay_host", "r.relay_ip", term)]))
+            choices.append(_some_recipient([peer("r.relay_host", "r.relay_ip", term)]))
         return choices
     if looks_like_queue_id(term):
-        return [_Condition("m.queue_id = %s", (term,))] if is_mail else mail_only
+        return [Condition("m.queue_id = %s", (term,))] if is_mail else mail_only
     if is_mail:
-        choices = [_address("m.sender", term), _some_recipient([_recipient(term)])]
+        choices = [_probed("mail", address("m.sender", term)), _some_recipient([_recipient(term)])]
         if "@" in term[1:]:
             choices.append(_message_id(term))
         return choices
-    return [_address("m.sender", term), _address("m.recipient", term)]
+    return [_probed("rejected", address(column, term)) for column in ("m.sender", "m.recipient")]
 
 
-def looks_like_queue_id(text: str) -> bool:
-    """Tell whether a term has the form of a short or of a long queue id."""
-    return bool(_SHORT_ID_RE.fullmatch(text) or _LONG_ID_RE.fullmatch(text))
-
-
-def is_domain(text: str) -> bool:
-    """Tell whether a term is read as a whole domain: has a dot, no @, and ends like a top-level domain."""
-    return bool(_DOMAIN_RE.fullmatch(text))
-
-
-# What a term means for one column. Column names come from this module, never from outside.
-
-
-def like_text(text: str) -> str:
-    r"""Give a LIKE pattern that matches this text and nothing else.
-
-    >>> print(like_text(r"50%_\\"))
-    50\%\_\\\\
-    """
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _part(column: str, text: str) -> _Condition:
-    # ILIKE on the bare column: what is known of its most common values tells the planner how many will match.
-    return _Condition(f"{column} ILIKE %s", (f"%{like_text(text)}%",))
-
-
-def _address(column: str, term: str) -> _Condition:
-    """An address, a whole domain (`@example.com`, `example.com`; `.example.com` below it), or a part."""
-    reversed_column = f"left(reverse(lower({column})), 250)"
-    bare = term[1:-1] if term.startswith("<") and term.endswith(">") else term
-    if not bare:
-        return _Condition(f"{reversed_column} = '' AND {column} = ''")
-    local, at, domain = bare.rpartition("@")
-    if at and not local:
-        ending = f"@{domain}"
-    elif not at and is_domain(bare):
-        ending = f"@{bare}"
-    elif not at and bare.startswith(".") and is_domain(bare[1:]):
-        ending = bare
-    elif at and (is_domain(domain) or domain.startswith("[")):
-        return _Condition(
-            f"{reversed_column} = left(reverse(lower(%s)), 250) AND lower({column}) = lower(%s)", (bare, bare)
-        )
-    else:
-        return _part(column, bare)
-    return _Condition(f"{reversed_column} ^@ left(reverse(lower(%s)), 250)", (ending,))
-
-
-def network(text: str) -> str | None:
-    """Give an address, a CIDR prefix or the beginning of an IPv4 address (`192.0.2.`) as PostgreSQL reads it."""
-    text = text.strip("[]")
-    if "%" in text:
-        return None
-    if _IPV4_PART_RE.fullmatch(text):
-        octets = text.rstrip(".").split(".")
-        text = ".".join((octets + ["0"] * 3)[:4]) + f"/{len(octets) * 8}"
-    try:
-        return str(ipaddress.ip_network(text, strict=False))
-    except ValueError:
-        return None
-
-
-def _peer(name: str, address: str, term: str) -> _Condition:
-    """A host by name, by a part of its name, by address or by CIDR prefix."""
-    prefix = network(term)
-    if prefix is not None:
-        return _Condition(f"{address} <<= %s::inet", (prefix,))
-    return _part(name, term)
-
-
-def _user(column: str, term: str) -> _Condition:
-    """A login: itself, or what stands before its @; `@domain` for all of a domain."""
-    if term.startswith("@"):
-        return _Condition(f"lower({column}) LIKE lower(%s)", ("%" + like_text(term),))
-    return _Condition(
-        f"(lower({column}) = lower(%s) OR lower({column}) LIKE lower(%s))", (term, like_text(term) + "@%")
-    )
-
-
-def _dsn(column: str, term: str) -> _Condition:
-    """A status code or its beginning: 4, 4., 5.1, 5.1.1."""
-    code = term.rstrip(".")
-    return _Condition(f"({column} = %s OR {column} LIKE %s)", (code, like_text(code) + ".%"))
-
-
-def _recipient_dsn(term: str) -> _Condition:
-    condition = _dsn("r.dsn", term)
+def _recipient_dsn(term: str) -> Condition:
+    condition = dsn("r.dsn", term)
     if term.startswith(("4", "5")):
         # Never of what was sent; the index over the rest is small.
-        return _Condition(f"{condition.sql} AND r.status <> 'sent'", condition.parameters)
+        return Condition(f"{condition.sql} AND r.status <> 'sent'", condition.parameters)
     return condition

@@ -1,0 +1,326 @@
+"""trace: the story and the verdict of each situation, and what an unknown or ambiguous id is answered with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from journal_postfix.cli.main import main
+from paths import STREAMS
+from pg.feed import feed_file, feed_lines
+from pg.logs import attempt, line, mail
+
+
+@pytest.fixture
+def config(database: str, tmp_path: Path) -> str:
+    path = tmp_path / "main.yml"
+    path.write_text(f"database: '{database}'\n", encoding="utf-8")
+    return str(path)
+
+
+def _trace(capsys: pytest.CaptureFixture[str], config: str, *arguments: str) -> str:
+    assert main(["--config", config, "trace", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def _verdicts(capsys: pytest.CaptureFixture[str], config: str, queue_id: str) -> dict[str, str]:
+    """Give each recipient's verdict, '' for what is said of those without a line."""
+    stories = [json.loads(text) for text in _trace(capsys, config, "--json", queue_id).splitlines()]
+    verdicts: dict[str, str] = {}
+    for story in stories:
+        if "verdict" in story:
+            verdicts[""] = story["verdict"]
+        for recipient in story["recipients"]:
+            key = recipient["recipient"]
+            if "orig_to" in recipient:
+                key += f" for {recipient['orig_to']}"
+            verdicts[key] = recipient["verdict"]
+    return verdicts
+
+
+def test_two_mails_with_one_short_id_are_told_one_after_the_other(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed_file(database, str(STREAMS / "reused_queue_id.log"))
+    text = _trace(capsys, config, "1A2B3C4D5E")
+    assert text.startswith("2 queue entries have this queue id, oldest first.")
+    assert text.count("Mail 1A2B3C4D5E on mx") == 2
+    assert text.index("x@example.net: sent") < text.index("─" * 20) < text.index("y@example.net: bounced")
+    assert text.count("left the queue") == 2
+
+
+def test_time_tells_which_of_two_is_meant(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    feed_file(database, str(STREAMS / "reused_queue_id.log"))
+    for time, recipient in (("2026-11-20 08:00", "x@example.net"), ("2026-11-20T15:30:01Z", "y@example.net")):
+        assert main(["--config", config, "trace", "1A2B3C4D5E", "--time", time]) == 0
+        output = capsys.readouterr()
+        assert output.out.count("Mail 1A2B3C4D5E") == 1
+        assert f"{recipient}: " in output.out
+        assert "1 other queue entry has this id" in output.err
+    assert _trace(capsys, config, "1A2B3C4D5E", "--time", "2026-11-20").count("Mail 1A2B3C4D5E") == 2
+    assert main(["--config", config, "trace", "1A2B3C4D5E", "--time", "2026-11-25"]) == 0
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("1A2B3C4D5E on mx, 2026-11-20") == 2
+
+
+def test_host_tells_which_is_meant(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for host in ("mx1.example.org", "mx2.example.org"):
+        feed_lines(database, mail("A1A1A1A1", 0, f"a@{host}", attempt("b@dest.example"), host=host), name=host)
+    assert "a@mx2.example.org" in _trace(capsys, config, "A1A1A1A1", "--host", "mx2")
+    assert _trace(capsys, config, "A1A1A1A1").count("Mail A1A1A1A1") == 2
+
+
+def test_bounce_that_was_logged_before_its_sender(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed_file(database, str(STREAMS / "bounce_before_from.log"))
+    assert _verdicts(capsys, config, "3A2B3C4D5E") == {
+        "y@example.net": "Refused by mx.example.net[198.51.100.1] on 2026-11-20T08:00:01.000000Z: “host "
+        "mx.example.net[198.51.100.1] said: 550 5.1.1 <y@example.net>: no such user (in reply to RCPT TO command)”. "
+        "The sender was told: see 3FFFFC4D5E."
+    }
+    notice = _trace(capsys, config, "3FFFFC4D5E")
+    assert "non-delivery notification that Postfix made about 3A2B3C4D5E" in notice
+    assert "is the non-delivery notification about 3A2B3C4D5E" in notice
+    assert "<> (the empty sender" in notice
+
+
+def test_the_same_recipient_by_two_aliases(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    feed_file(database, str(STREAMS / "two_aliases_one_recipient.log"))
+    verdicts = _verdicts(capsys, config, "4A2B3C4D5E")
+    assert set(verdicts) == {"x@example.org for info@example.org", "x@example.org for sales@example.org"}
+    assert all(text.startswith("Delivered to the mailbox on ") for text in verdicts.values())
+    assert "x@example.org, addressed as info@example.org: sent" in _trace(capsys, config, "4A2B3C4D5E")
+
+
+def test_thirty_deferrals_are_told_together(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    feed_file(database, str(STREAMS / "deferred_thirty_times.log"))
+    text = _trace(capsys, config, "5A2B3C4D5E")
+    assert text.count("y@example.net: deferred") == 3
+    assert "deferred 28 more times within 1 d 8 h (--verbose shows each): 19 × “connect to" in text
+    assert "9 × “host mx.example.net[198.51.100.1] said: 450 4.2.0" in text
+    assert "Accepted by mx.example.net[198.51.100.1] on 2026-11-21 09:20:02, 33.3 h after it arrived" in text
+    assert "what happened beyond is not known here" in text
+    assert _trace(capsys, config, "--verbose", "5A2B3C4D5E").count("y@example.net: deferred") == 30
+    (story,) = [json.loads(text) for text in _trace(capsys, config, "--json", "5A2B3C4D5E").splitlines()]
+    assert len(story["recipients"][0]["attempts"]) == 31
+    times = [tried["time"] for tried in story["recipients"][0]["attempts"]]
+    assert times == sorted(times)
+
+
+def test_still_trying(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tries = [attempt("b@dest.example", "deferred", after=str(1 + 60 * number)) for number in range(3)]
+    feed_lines(database, mail("A1A1A1A1", 0, "a@example.com", *tries, removed=False))
+    assert _verdicts(capsys, config, "A1A1A1A1") == {
+        "b@dest.example": "Not delivered yet, still trying: 3 attempts since 2026-11-20T08:00:01.000000Z, the last on "
+        "2026-11-20T08:02:01.000000Z; last answer by mx.example.net[198.51.100.1]: “no luck”."
+    }
+
+
+def test_deleted_by_postsuper(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    feed_file(database, str(STREAMS / "deleted_by_postsuper.log"))
+    (verdict,) = _verdicts(capsys, config, "6A2B3C4D5E").values()
+    assert verdict.startswith(
+        "Deleted from the queue by an administrator on 2026-11-20T10:00:00.000000Z, not delivered."
+    )
+    assert "deleted from the queue by an administrator" in _trace(capsys, config, "6A2B3C4D5E")
+
+
+def test_expired_recipients_get_their_last_answer(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed_file(database, str(STREAMS / "expired_with_two_deferred.log"))
+    verdicts = _verdicts(capsys, config, "7A2B3C4D5E")
+    assert verdicts["x@example.org"].startswith("Delivered to the mailbox")
+    for recipient in ("y@example.net", "z@example.net"):
+        assert verdicts[recipient] == (
+            "Gave up on 2026-11-20T08:10:00.000000Z after one attempt, on 2026-11-15T08:00:30.000000Z; last answer: "
+            "“connect to mx.example.net[198.51.100.1]:25: Connection timed out”. The sender was told: see 7FFFFC4D5E."
+        )
+    assert "it was too long in the queue: gives up" in _trace(capsys, config, "7A2B3C4D5E")
+
+
+def test_held_released_and_held_again(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    feed_file(database, str(STREAMS / "held_and_released.log"))
+    released = _trace(capsys, config, "8A2B3C4D5E")
+    assert "released from hold by an administrator" in released
+    assert "Delivered to the mailbox" in released
+    (verdict,) = _verdicts(capsys, config, "8B2B3C4D5E").values()
+    assert verdict.startswith("On hold since 2026-11-20T10:30:00.000000Z: it waits until an administrator releases it.")
+
+
+def test_held_before_any_attempt(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        *mail("A1A1A1A1", 0, "a@example.com", nrcpt=2, removed=False),
+        line(5, "postsuper", "A1A1A1A1: placed on hold"),
+    ]
+    feed_lines(database, lines)
+    assert _verdicts(capsys, config, "A1A1A1A1")[""].startswith("On hold since 2026-11-20T08:00:05.000000Z")
+
+
+def test_requeued_leads_on(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    feed_file(database, str(STREAMS / "requeued.log"))
+    text = _trace(capsys, config, "CA2B3C4D5E")
+    assert "Handed on as CB2B3C4D5E: Accepted by mx.example.net[198.51.100.1]" in text
+    assert "put back into the queue as CB2B3C4D5E" in text
+    assert "before it was CA2B3C4D5E" in _trace(capsys, config, "CB2B3C4D5E")
+
+
+def test_discarded_by_alias_and_by_transport(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tries = (
+        attempt("void@example.org", program="local", relay="local", response="discarded"),
+        attempt("gone@example.org", program="discard", relay="none", response="silently"),
+    )
+    feed_lines(database, mail("A1A1A1A1", 0, "a@example.com", *tries))
+    verdicts = _verdicts(capsys, config, "A1A1A1A1")
+    assert "by an alias to nothing: it reached nobody" in verdicts["void@example.org"]
+    assert "by a rule of this server: it reached nobody: “silently”" in verdicts["gone@example.org"]
+
+
+def test_rejected_with_a_queue_id(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    feed_file(database, str(STREAMS / "refused_with_queue_id.log"))
+    verdicts = _verdicts(capsys, config, "9A2B3C4D5E")
+    assert verdicts["nobody@example.org"].startswith(
+        "Refused on 2026-11-20T08:00:00.110000Z, before this server accepted it"
+    )
+    assert verdicts["x@example.org"].startswith("Delivered to the mailbox")
+
+
+def test_address_checks_are_named_as_such(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    feed_lines(
+        database,
+        [
+            line(0, "qmgr", "A1A1A1A1: from=<double-bounce@mx.example.org>, size=250, nrcpt=1 (queue active)"),
+            line(
+                1,
+                "smtp",
+                "A1A1A1A1: to=<b@dest.example>, relay=mx.example.net[198.51.100.1]:25, delay=1, delays=0/0/1/0, "
+                "dsn=2.1.5, status=deliverable (250 2.1.5 Ok)",
+            ),
+            line(2, "qmgr", "A1A1A1A1: removed"),
+        ],
+    )
+    (verdict,) = _verdicts(capsys, config, "A1A1A1A1").values()
+    assert verdict == (
+        "Address check, not a mail: on 2026-11-20T08:00:01.000000Z the address was found to be deliverable: "
+        "“250 2.1.5 Ok”."
+    )
+    text = _trace(capsys, config, "A1A1A1A1")
+    assert text.startswith("Address check A1A1A1A1 on mx")
+    assert "made by Postfix itself to check an address" in text
+
+
+LOCAL: list[tuple[dict[str, str], str]] = [
+    ({"program": "local", "relay": "local", "response": "delivered to mailbox"}, "Delivered to the mailbox on"),
+    ({"program": "virtual", "relay": "virtual", "response": "delivered to maildir"}, "Delivered to the mailbox on"),
+    ({"program": "local", "relay": "local", "response": "delivered to command: /bin/x"}, "Handed to a command on"),
+    ({"program": "local", "relay": "local", "response": "delivered to file: /dev/x"}, "Written to a file on"),
+    ({"program": "lmtp", "relay": "mx.example.org[private/lmtp]"}, "Accepted by the mail store mx.example.org"),
+    (
+        {"program": "pipe", "relay": "archive", "response": "delivered via archive service"},
+        "Handed to the program of transport archive",
+    ),
+    ({"program": "smtp"}, "Accepted by mx.example.net[198.51.100.1] on"),
+]
+
+
+@pytest.mark.parametrize(("elements", "begins"), LOCAL, ids=lambda value: value if isinstance(value, str) else "")
+def test_acceptance_is_told_apart_from_storage(
+    elements: dict[str, str], begins: str, database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed_lines(database, mail("A1A1A1A1", 0, "a@example.com", attempt("b@dest.example", **elements)))
+    (verdict,) = _verdicts(capsys, config, "A1A1A1A1").values()
+    assert verdict.startswith(begins)
+    is_stored = begins.startswith(("Delivered", "Written"))
+    assert ("not known here" in verdict) is not is_stored
+
+
+def test_an_unknown_id_offers_what_it_may_have_meant(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed_lines(database, mail("4jXystY5frrzJTsZ", 0, "a@example.com", attempt("b@dest.example")))
+    for wrong in ("4JXYSTY5FRRZJTSZ", "4jXystY5frrzJT", "ystY5frrzJTsZ"):
+        assert main(["--config", config, "trace", wrong]) == 0
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert f"nothing is known of {wrong}; did you mean" in output.err
+        assert "4jXystY5frrzJTsZ on mx" in output.err
+    assert main(["--config", config, "trace", "%"]) == 0
+    assert "what is known begins at" in capsys.readouterr().err
+
+
+def test_message_id_finds_all_its_legs_in_their_order(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed_file(database, str(STREAMS / "content_filter.log"))
+    for text in ("one@example.com", "<one@example.com>"):
+        stories = [json.loads(row) for row in _trace(capsys, config, "--json", text).splitlines()]
+        assert [story["queue_id"] for story in stories] == ["BA2B3C4D5E", "BB2B3C4D5E", "BC2B3C4D5E"]
+    assert "3 queue entries have this message-id" in _trace(capsys, config, "one@example.com")
+
+
+def test_many_entries_of_one_id_are_listed(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    for number in range(12):
+        lines += mail(
+            f"A{number:07X}", number * 10, "a@example.com", attempt("b@dest.example"), message_id="same@id.example"
+        )
+    feed_lines(database, lines)
+    text = _trace(capsys, config, "same@id.example")
+    assert text.startswith("12 queue entries are known as same@id.example; --time or --host tells which is meant")
+    assert len(text.splitlines()) == 13
+    assert len(_trace(capsys, config, "--json", "same@id.example").splitlines()) == 12
+
+
+def test_a_mail_to_many_shows_what_needs_attention(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tries = [attempt(f"r{number:03}@dest.example", "bounced" if number == 77 else "sent") for number in range(100)]
+    feed_lines(database, mail("A1A1A1A1", 0, "a@example.com", *tries))
+    text = _trace(capsys, config, "A1A1A1A1")
+    assert "r077@dest.example: bounced" in text
+    assert "and 80 more recipients: 80 sent (--verbose shows all)" in text
+    assert "r099@dest.example: sent" in _trace(capsys, config, "--verbose", "A1A1A1A1")
+
+
+def test_recipients_without_a_line_are_mentioned(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed_lines(database, mail("A1A1A1A1", 0, "a@example.com", attempt("b@dest.example"), nrcpt=3, removed=False))
+    assert "2 more recipients without a line: In the queue since" in _verdicts(capsys, config, "A1A1A1A1")[""]
+
+
+def test_the_story_is_in_the_order_of_time_even_within_a_second(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stamp = "2026-11-20T08:00:00+00:00 mx postfix"
+    delivered = "to=<b@x.test>, relay=virtual, delay=0, delays=0/0/0/0, dsn=2.0.0, status=sent (delivered to maildir)"
+    feed_lines(
+        database,
+        [
+            f"{stamp}/virtual[1]: A1A1A1A1: {delivered}",
+            f"{stamp}/qmgr[1]: A1A1A1A1: removed",
+            f"{stamp}/qmgr[1]: A1A1A1A1: from=<a@x.test>, size=1, nrcpt=1 (queue active)",
+            f"{stamp}/cleanup[1]: A1A1A1A1: message-id=<m@x.test>",
+            f"{stamp}/smtpd[1]: A1A1A1A1: client=a.example.com[192.0.2.1]",
+        ],
+    )
+    text = _trace(capsys, config, "A1A1A1A1")
+    places = [text.index(words) for words in ("arrived", "taken up", "b@x.test: sent by", "left the queue")]
+    assert places == sorted(places)
+
+
+def test_json_names(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    feed_file(database, str(STREAMS / "held_and_released.log"))
+    story: dict[str, Any] = json.loads(_trace(capsys, config, "--json", "8A2B3C4D5E"))
+    assert story["kind"] == "mail"
+    assert "mail_id" not in story
+    assert [sorted(event) for event in story["events"]] == [
+        ["action", "component", "detail", "time"],
+        ["action", "component", "time"],
+    ]
+    assert story["recipients"][0]["verdict"].startswith("Delivered to the mailbox on 2026-11-20T09:00:05.")
