@@ -39,15 +39,8 @@ FATES: Final = (
     HANDED_ON,
 )
 
-# What a fate can have been in mail_recipient.status and mail.state: recipient_fate decides, these let the planner use
-# the small indexes over what is not `sent` and not `removed`.
-_STATUSES: Final = {
-    "expired": ["deferred"],
-    "held": ["deferred"],
-    "queued": ["deferred"],
-    "discarded": ["discarded", "deferred"],
-    "rejected": ["rejected", "deferred"],
-}
+# The states of a mail that give its deferred recipients a fate: recipient_fate decides, these let the planner use the
+# small index over all that is not `removed`.
 _STATES: Final = {
     "expired": ["expired"],
     "held": ["held"],
@@ -279,25 +272,9 @@ def _recipient_choices(criteria: Criteria) -> list[Condition]:
         wanted.append(peer("r.relay_host", "r.relay_ip", c.relay))
     if c.dsn is not None:
         wanted.append(_recipient_dsn(c.dsn))
-    if c.fate == HANDED_ON:
-        wanted.append(Condition("r.status = 'sent'"))
-    elif c.fate is not None:
-        statuses = _STATUSES.get(c.fate)
-        if statuses is None:
-            wanted.append(Condition("r.status = %s", (c.fate,)))
-        else:
-            wanted.append(Condition("r.status = ANY(%s) AND r.fate = %s", (statuses, c.fate)))
-        if c.fate == "deferred":
-            wanted.append(Condition("r.fate = 'deferred'"))
-    if not wanted:
+    if not wanted and c.fate is None:
         return [_ALL]
-    if c.fate == HANDED_ON:
-        choices = [
-            _some_recipient([*wanted, Condition("r.next_queue_id IS NOT NULL"), Condition(_IS_QUEUED_ON)]),
-            _some_recipient([*wanted, Condition(_IS_FILTERED)]),
-        ]
-    else:
-        choices = [_some_recipient(wanted)]
+    choices = _fate_choices(c.fate, wanted)
     if c.recipient is None and c.relay is None and (c.fate is None or c.fate in _STATES):
         whole = []
         if c.fate is not None:
@@ -305,6 +282,27 @@ def _recipient_choices(criteria: Criteria) -> list[Condition]:
         if c.dsn is not None:
             whole.append(dsn("m.dsn", c.dsn))
         choices.append(both(whole))
+    return choices
+
+
+def _fate_choices(fate: str | None, wanted: list[Condition]) -> list[Condition]:
+    """A recipient as wanted that came to this fate: an alternative with an index of its own for each way to it."""
+    if fate is None:
+        return [_some_recipient(wanted)]
+    if fate == HANDED_ON:
+        sent = Condition("r.status = 'sent'")
+        return [
+            _some_recipient([*wanted, sent, Condition("r.next_queue_id IS NOT NULL"), Condition(_IS_QUEUED_ON)]),
+            _some_recipient([*wanted, sent, Condition(_IS_FILTERED)]),
+        ]
+    itself = Condition("r.status = %s", (fate,))
+    if fate == "deferred":
+        itself = Condition("r.status = 'deferred' AND r.fate = 'deferred'")
+    choices = [] if fate in ("expired", "held", "queued") else [_some_recipient([*wanted, itself])]
+    if fate in _STATES:
+        # It was deferred when the mail as a whole ended.
+        derived = _some_recipient([*wanted, Condition("r.status = 'deferred' AND r.fate = %s", (fate,))])
+        choices.append(both([Condition("m.state = ANY(%s)", (_STATES[fate],)), derived]))
     return choices
 
 
@@ -341,10 +339,8 @@ def _probed(kind: str, condition: Condition) -> Condition:
 
 def _some_recipient(conditions: Sequence[Condition]) -> Condition:
     all_of_them = both(conditions)
-    return Condition(
-        f"EXISTS (SELECT FROM mail_recipient AS r WHERE r.mail_id = m.mail_id AND {all_of_them.sql})",
-        all_of_them.parameters,
-        next((condition.probes for condition in conditions if condition.probes), ()),
+    return all_of_them._replace(
+        sql=f"EXISTS (SELECT FROM mail_recipient AS r WHERE r.mail_id = m.mail_id AND {all_of_them.sql})"
     )
 
 

@@ -40,6 +40,7 @@ def both(conditions: Sequence[Condition]) -> Condition:
     return Condition(
         " AND ".join(condition.sql for condition in conditions),
         tuple(parameter for condition in conditions for parameter in condition.parameters),
+        next((condition.probes for condition in conditions if condition.probes), ()),
     )
 
 
