@@ -35,7 +35,8 @@ def fold(*lines: tuple[float, tuple[str, str]], queue_id: str = "ABCDEF1") -> li
     """Fold lines of one queue id, given with their times."""
     entries = QueueEntries()
     for number, (time, (identifier, text)) in enumerate(lines):
-        parsed: dict[str, Any] = parse(identifier, f"{queue_id}: {text}")
+        _, _, rest = text.rpartition("warning: ") if text.startswith("warning: ") else ("", "", text)
+        parsed: dict[str, Any] = parse(identifier, f"{'warning: ' if rest != text else ''}{queue_id}: {rest}")
         delivery = extract_delivery(parsed)
         assert delivery is not None, parsed
         entries.add(1, delivery, time, parsed["component"], number)
@@ -48,8 +49,35 @@ def test_an_arrival_after_the_end_begins_a_new_mail() -> None:
 
 def test_a_second_arrival_ends_a_mail_whose_end_was_lost() -> None:
     first, second = fold((0, CLIENT), (1, ACTIVE), (9000, CLIENT))
-    assert (first.columns["ended_how"], first.ended) == ("lost", 1)
-    assert second.ended is None
+    assert (first.columns["ended_how"], first.ended) == ("lost", None)
+    assert "ended_how" not in second.columns
+
+
+def test_an_older_mail_whose_end_was_lost_is_the_same_when_its_lines_come_last() -> None:
+    older = [(0.0, CLIENT), (1.0, ACTIVE), (2.0, attempt("deferred")), (500.0, attempt("deferred"))]
+    younger = [(9000.0, CLIENT), (9001.0, REMOVED)]
+    states = [[_state(entry) for entry in fold(*lines)] for lines in (older + younger, younger + older)]
+    assert states[0] == states[1]
+
+
+def test_an_older_mail_whose_lines_come_last_ends_as_they_say() -> None:
+    (older, _) = fold((9000, CLIENT), (9001, REMOVED), (0, CLIENT), (1, ACTIVE), (700, REMOVED))
+    assert (older.columns["ended_how"], older.ended) == ("removed", 700)
+
+
+def test_what_a_rule_decided_is_no_attempt() -> None:
+    reject = (
+        "postfix/cleanup",
+        "reject: header Subject: x from local; from=<a@example.com> to=<x@example.net>: 5.7.1 no",
+    )
+    (entry,) = fold((0, reject), (0.1, attempt("bounced")))
+    (recipient,) = entry.recipients.values()
+    assert (recipient.columns["status"], recipient.attempts, entry.attempts) == ("bounced", 1, [])
+
+
+def test_a_mail_that_grew_too_big_was_refused() -> None:
+    (entry,) = fold((0, CLIENT), (1, ("postfix/cleanup", "warning: queue file size limit exceeded")))
+    assert entry.columns.get("ended_how") == "rejected"
 
 
 @pytest.mark.parametrize("late", [attempt("sent"), ACTIVE, message_id(), CLIENT])

@@ -352,6 +352,14 @@ def _message_rejected(parsed: Parsed) -> Delivery | None:
     )
 
 
+def _too_big(parsed: Parsed) -> Delivery | None:
+    if not parsed.get("queue_id") or parsed["queue_id"] == NOQUEUE:
+        return None
+    reason = parsed.get("reason") or "queue file size limit exceeded"
+    columns = {"ended_how": "rejected", "reason": reason}
+    return Delivery(parsed["queue_id"], Effect.ENDED, columns, event=("size", None, reason))
+
+
 def _corrupt(parsed: Parsed) -> Delivery | None:
     if not parsed.get("queue_id"):
         return None
@@ -363,7 +371,7 @@ RECIPIENT_COLUMNS: Final = tuple(
 )
 
 # What a session without a queue id did, that rejected no mail.
-NO_STORY: Final = frozenset({"end", "abort", "trouble", "reply_filter", "reply_filter_bad", "bdat", "size"})
+NO_STORY: Final = frozenset({"end", "abort", "trouble", "reply_filter", "reply_filter_bad", "bdat"})
 
 # Words that every component uses alike for "the mail as a whole", plus what smtpd and cleanup call an action.
 # An action without an entry is part of a queue entry's story when its line names a queue id (`_noted`).
@@ -395,6 +403,7 @@ EXTRACTORS: Final[dict[str, Callable[[Parsed], Delivery | None]]] = {
     "proxy-reject": _proxy,
     "message_rejected": _message_rejected,
     "not_accepted": _message_rejected,
+    "size": _too_big,
     "corrupt": _corrupt,
 }
 

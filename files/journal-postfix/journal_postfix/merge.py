@@ -225,13 +225,14 @@ class QueueEntry:
         rank = FINAL_RANK.get(columns["status"], 0)
         is_final = rank > 0
         known = self.recipients.get(key)
+        counts = not _is_ruled(columns)
         if known is None:
-            self.recipients[key] = Recipient(columns, time, time, time, 1, stored=False)
+            self.recipients[key] = Recipient(columns, time, time, time, int(counts), stored=False)
             if not is_final:
                 self.attempts.append((key, time, columns))
             return
         known.changed = True
-        known.attempts += 1
+        known.attempts += counts
         known.first_attempt = min(known.first_attempt, time)
         known.last_attempt = max(known.last_attempt, time)
         known_rank = FINAL_RANK.get(known.columns["status"], 0)
@@ -245,10 +246,17 @@ class QueueEntry:
         elif was_final:
             # Two final answers (a retry after a crash): the later decides, the other stays in the story.
             overtaken = (key, known.attempted, known.columns) if decides else (key, time, columns)
-            self.attempts.append(overtaken)
+            if not _is_ruled(overtaken[2]):
+                self.attempts.append(overtaken)
         if decides:
             known.columns = columns
             known.attempted = time
+
+
+def _is_ruled(columns: Columns) -> bool:
+    """Tell what a rule decided about a recipient at the door (it stands in mail_event) from an attempt to deliver."""
+    status = columns["status"]
+    return status == "rejected" or (status == "discarded" and columns["component"] in ("smtpd", "cleanup"))
 
 
 def _fuller_sender(one: str, other: str) -> str:
@@ -287,13 +295,13 @@ class QueueEntries:
         place = len(entries)
         while place and entries[place - 1].began > time:
             place -= 1
-        if place and entries[place - 1].ended is None:
-            # Its id was free again, so its mail had left the queue; the line that said so is missing.
-            before = entries[place - 1]
-            before.changed = True
-            before.ended = before.last_seen
-            before.columns.setdefault("ended_how", "lost")
         entries.insert(place, new)
+        for before in entries[max(place - 1, 0) : place + 1]:
+            if before is not entries[-1] and before.ended is None and before.columns.get("ended_how") is None:
+                # Its id was free again, so its mail has left the queue; the line that says so is missing (so far, when
+                # older lines come after younger ones).
+                before.changed = True
+                before.columns["ended_how"] = "lost"
         return new
 
     def changed(self) -> list[QueueEntry]:

@@ -138,7 +138,7 @@ SELECT
     t.delay,
     t.response
 FROM delivery_to AS t
-WHERE t.status <> 'deferred';
+WHERE t.attempts > 0 AND t.status IN ('sent', 'bounced', 'discarded', 'deliverable', 'undeliverable');
 COMMENT ON VIEW mail_attempt IS 'Every attempt to deliver: the deferred ones and the final one';
 
 CREATE VIEW mail_rejected AS
