@@ -21,12 +21,13 @@ from paths import ROOT
 from scratch_postgres import ScratchPostgres, ScratchPostgresError, Server
 
 STARTER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from scratch_postgres import ScratchPostgres
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
 with ScratchPostgres(Path(sys.argv[1])) as server:
     print(server.pid, flush=True)
-    time.sleep(600)
+    time.sleep(60)
 """
 
 
