@@ -203,6 +203,39 @@ def test_a_length_that_is_none_does_not_swallow_the_rest() -> None:
     assert read_export(data)[-1] == MESSAGE._replace(position=len(data))
 
 
+@pytest.mark.parametrize("binary", [False, True])
+def test_an_unfinished_entry_can_be_left(binary: bool) -> None:
+    data = export(ENTRY, ENTRY, binary=binary)
+    begin = len(data) // 2
+    for end in range(begin, len(data) + 1):
+        asked: list[int] = []
+
+        def leave(count: int, asked: list[int] = asked) -> bool:
+            asked.append(count)
+            return True
+
+        stream = io.BytesIO(data[:end])
+        messages = list(iter_export_messages(stream.read, lambda: False, None, 0, leave=leave))
+        if end < len(data):
+            assert messages == [MESSAGE._replace(position=begin)]
+            assert asked == ([end - begin] if end > begin else [])
+        else:
+            assert len(messages) == 2
+
+
+def test_the_rest_of_an_entry_is_nobodys_message() -> None:
+    data = export(ENTRY)
+    for cut in range(1, len(data)):
+        stream = io.BytesIO((data + export(ENTRY))[cut:])
+        before = data[max(cut - 2, 0) : cut]
+        messages = list(iter_export_messages(stream.read, lambda: False, None, cut, before=before))
+        if cut < len(data) - 2:
+            assert messages[0].identifier == ""
+            assert messages[0].position == len(data)
+            del messages[0]
+        assert messages == [MESSAGE._replace(position=2 * len(data))]
+
+
 fields = st.dictionaries(
     st.sampled_from(["MESSAGE", "SYSLOG_IDENTIFIER", "_PID", "__REALTIME_TIMESTAMP", "OTHER"]),
     st.one_of(st.binary(max_size=30), st.sampled_from([b"12", b"1795405916123456", b"a\n\nb"])),

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +32,7 @@ from journal_postfix.sources.logfile import (
     iter_logfile_messages,
     open_in_time_order,
 )
-from journal_postfix.sources.syslog import REPEATS
+from journal_postfix.sources.syslog import REPEATED_CHARS, REPEATS
 from paths import PROGRAM
 
 OPTIONS = LogfileOptions(year=2026, timezone=UTC)
@@ -203,18 +204,66 @@ def test_empty_files(compress: Callable[[bytes], bytes], write: Write) -> None:
             assert list(iter_logfile_messages(logfile, OPTIONS)) == []
 
 
+def test_a_little_that_stands_for_much_takes_no_memory(compress: Callable[[bytes], bytes], write: Write) -> None:
+    size = 8 << 20
+    path = write(compress(b"\n" * size) * 3)
+    fd = os.open(path, os.O_RDONLY)
+    stream = decompress.Stream(fd, seekable=True)
+    total = 0
+    tracemalloc.start()
+    try:
+        while data := stream.read(CHUNK_BYTES):
+            assert len(data) <= CHUNK_BYTES
+            total += len(data)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.clear_traces()
+        with Logfile(path) as logfile:
+            messages = iter_logfile_messages(logfile, OPTIONS)
+            assert sum(1 for _, _ in zip(range(30_000), messages, strict=False)) == 30_000
+        whole_peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        stream.close()
+        os.close(fd)
+    assert total == 3 * size
+    assert peak < 14 << 20  # xz alone takes 8 MiB
+    assert whole_peak < 40 << 20
+
+
+def test_an_xz_file_cannot_ask_for_all_memory(write: Write) -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 300 << 20}]
+    with pytest.raises(InputError, match="log: the compressed data needs too much memory"):
+        Logfile(write(lzma.compress(LINE, filters=filters)))
+
+
+def test_decoder_that_gives_all_at_once_is_read_in_pieces() -> None:
+    class AllAtOnce:  # as python3-zstandard's
+        eof = False
+        unused_data = b""
+
+        def decompress(self, data: bytes) -> bytes:
+            size, _, self.unused_data = data.partition(b".")
+            self.eof = True
+            return b"x" * int(size)
+
+    with Path(os.devnull).open("rb") as nothing:
+        raw = decompress.RawReader(nothing.fileno(), seekable=True, head=b"1000.5.0.7.")
+        stream = decompress.DecodedStream(raw, decompress._Codec(lambda: decompress._ZstandardDecoder(AllAtOnce()), ()))
+        assert [len(stream.read(300)) for _ in range(6)] == [300, 300, 300, 100, 12, 0]
+
+
 # ---- damage
 
 
 def read_damaged(path: str) -> tuple[list[LogMessage], str]:
     """Read as far as possible; give the messages and the error's text."""
     got: list[LogMessage] = []
-    with Logfile(path) as logfile:
-        try:
+    try:
+        with Logfile(path) as logfile:
             for message in iter_logfile_messages(logfile, OPTIONS):
                 got.append(message)  # noqa: PERF402 (an error must not take what came before along)
-        except InputError as error:
-            return got, str(error)
+    except InputError as error:
+        return got, str(error)
     raise AssertionError("no InputError")
 
 
@@ -256,11 +305,26 @@ def test_small_gz_with_wrong_checksum_gives_its_lines(write: Write) -> None:
     assert len(got) > 1_000
 
 
-def test_header_of_a_compressed_file_alone(write: Write) -> None:
-    with Logfile(write(gzip.compress(LINE)[:10])) as logfile:
-        assert logfile.fingerprint() is None
-        with pytest.raises(InputError, match="after 0 decompressed bytes"):
-            list(iter_logfile_messages(logfile, OPTIONS))
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst", "zst-program"])
+def test_a_file_of_which_nothing_can_be_read_is_no_empty_one(
+    kind: str, write: Write, pipe: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "zst-program":
+        without_zstd_modules(monkeypatch)
+    raw = COMPRESSIONS[kind](LINE)
+    beginnings = [raw[:size] for size in range(2, 9) if size > 3 or kind != "bz2"]
+    for beginning in [*beginnings, COMPRESSIONS[kind](b"") + beginnings[-1]]:
+        with pytest.raises(InputError, match=r"log: .*(early|damaged).* after 0 decompressed bytes; .* run again"):
+            Logfile(write(beginning))
+    before = open_files()
+    files, errors = open_in_time_order([write(raw, name="good"), write(beginning)], OPTIONS)
+    assert [str(error).partition(": ")[0] for error in errors] == [write(beginning)]
+    for file in files:
+        file.close()
+    assert open_files() == before
+    pipe(beginning)
+    with pytest.raises(InputError, match=r"stdin: .* after 0 decompressed bytes"):
+        Logfile("-")
 
 
 def test_zstd_without_decoder_names_the_package(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,6 +405,24 @@ def test_no_descriptor_is_left_behind(compress: Callable[[bytes], bytes], write:
     with contextlib.suppress(InputError):  # half a plain file is a whole one
         read(write(raw[: len(raw) // 2], name="half"))
     assert open_files() == before
+
+
+def test_closed_standard_input(pipe: Callable[[bytes], None]) -> None:
+    pipe(b"")  # saves and restores it
+    os.close(0)
+    with pytest.raises(InputError, match=r"^stdin: is closed$"):
+        Logfile("-")
+
+
+def test_name_that_is_no_text(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/gr\xfc\xc3\xbc\n.log")
+    with pytest.raises(InputError) as caught:
+        Logfile(path)
+    str(caught.value).encode()
+    Path(path).write_bytes(LINE)
+    with Logfile(path) as logfile:
+        assert logfile.name == f"{tmp_path}/gr\\xfcü\n.log"
+        assert len(list(iter_logfile_messages(logfile, OPTIONS))) == 1
 
 
 # ---- lines
@@ -449,11 +531,37 @@ def test_repeated_messages_are_unfolded_and_advance_once(write: Write) -> None:
     assert [message.position for message in messages] == [start, start, start, end, end + len(LINE)]
 
 
-@pytest.mark.parametrize(("times", "count"), [(b"0", 1), (b"1", 1), (b"999999999", REPEATS), (b"x", 1)])
-def test_repeats_are_bounded(times: bytes, count: int, write: Write) -> None:
-    messages = read(write(LINE[:37] + b"message repeated " + times + b" times: [ a]\n"))
-    assert len(messages) == count
-    assert messages[-1].position > 0
+@pytest.mark.parametrize(
+    ("times", "size", "unfolded"),
+    [
+        (1, 1, True),
+        (REPEATS, 1, True),
+        (REPEATS, 100, True),
+        (16, 65000, True),
+        (1, 65000, True),
+        (0, 1, False),
+        (REPEATS + 1, 1, False),
+        (999999999, 1, False),
+        (REPEATS, 110, False),
+        (18, 65000, False),
+        (999999999, 65000, False),
+    ],
+)
+def test_a_line_that_stands_for_too_many_is_itself_once(times: int, size: int, unfolded: bool, write: Write) -> None:
+    text = b"message repeated %d times: [ %s]" % (times, b"a" * size)
+    data = LINE[:37] + text + b"\n"
+    messages = read(write(data + LINE))
+    assert messages.pop().position == len(data + LINE)
+    if unfolded:
+        assert len(messages) == times
+        assert messages[0].text == "a" * size
+        assert sum(len(message.text) for message in messages) <= REPEATED_CHARS + size
+    else:
+        assert messages == [MESSAGE._replace(text=text.decode(), position=len(data))]
+
+
+def test_repeats_of_no_number_are_none(write: Write) -> None:
+    assert read(write(LINE[:37] + b"message repeated x times: [ a]\n"))[0].text == "message repeated x times: [ a]"
 
 
 def test_repeated_message_that_was_cut(write: Write) -> None:
@@ -607,9 +715,80 @@ def test_the_rest_of_a_line_is_waited_for(write: Write) -> None:
     sleep, slept = writer(path, [b"", LINE[20:30], LINE[30:] + b"x"])
     with Logfile(path, clock=lambda: Path(path).stat().st_mtime, sleep=sleep) as logfile:
         messages = list(iter_logfile_messages(logfile, OPTIONS))
-    assert [message.text for message in messages] == [MESSAGE.text, MESSAGE.text, "x"]
-    assert messages[-1].position == 2 * len(LINE) + 1
+        assert logfile.unfinished == 1
+    assert [message.text for message in messages] == [MESSAGE.text] * 2
+    assert messages[-1].position == 2 * len(LINE)
     assert sum(slept) == pytest.approx(1.0, abs=0.11)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [LINE, b'{"MESSAGE": "x"}\n', b"MESSAGE=x\nSYSLOG_IDENTIFIER=y\n\n", LINE[:37] + b"x" * 2 * LINE_BYTES + b"\n"],
+)
+@pytest.mark.parametrize(("age", "left"), [(0, True), (59, True), (-59, True), (61, False), (-3600, False)])
+def test_an_unfinished_line_is_left_while_somebody_may_write_it(
+    data: bytes, age: float, left: bool, write: Write
+) -> None:
+    for cut in (1, 2, 5):
+        path = write(data * 2 + data[:-cut])
+        clock = lambda path=path: Path(path).stat().st_mtime + age  # noqa: E731
+        with Logfile(path, clock=clock, sleep=lambda _: None) as logfile:
+            messages = list(iter_logfile_messages(logfile, OPTIONS))
+            assert len(messages) == 2 + (not left)
+            assert messages[-1].position == 2 * len(data) + (0 if left else len(data) - cut)
+            assert logfile.unfinished == (len(data) - cut if left else 0)
+            assert len(list(iter_logfile_messages(logfile, OPTIONS, take_unfinished=True))) == 3
+            assert not logfile.unfinished
+            assert logfile.first_time(OPTIONS) == (messages[0].time or None)
+            # Its rest comes.
+            with Path(path).open("ab") as file:
+                file.write(data[-cut:] + data)
+            if left:
+                last = messages[-1]
+                again = list(iter_logfile_messages(logfile, OPTIONS, last.position, last.time))
+                assert [message.text for message in again] == [last.text] * 2
+                assert not logfile.unfinished
+
+
+def test_nothing_but_an_unfinished_line(write: Write) -> None:
+    path = write(LINE[:-1])
+    with Logfile(path, clock=lambda: Path(path).stat().st_mtime, sleep=lambda _: None) as logfile:
+        assert list(iter_logfile_messages(logfile, OPTIONS)) == []
+        assert logfile.unfinished == len(LINE) - 1
+
+
+def test_the_rest_of_a_line_that_was_taken_unfinished_is_no_line(
+    compress: Callable[[bytes], bytes], write: Write
+) -> None:
+    """Whatever it looks like; and the lines behind it are read as ever."""
+    line = LINE[:-1] + b" " + LINE
+    data = LINE + line + LINE
+    for cut in range(len(LINE) + 1, len(data) - len(LINE)):
+        taken = read(write(data[:cut]))
+        assert taken[-1].position == cut
+        again = read(write(compress(data), name="whole"), OPTIONS, cut, NOON)
+        rest = data[cut : -len(LINE) - 1].decode()
+        fragments = [LogMessage("", "", 0, NOON, rest, len(data) - len(LINE))] if rest else []
+        assert again == [*fragments, MESSAGE._replace(position=len(data))]
+
+
+@pytest.mark.parametrize("size", [LINE_BYTES + 5, CHUNK_BYTES + 5])
+def test_a_long_rest_of_a_line(size: int, write: Write) -> None:
+    path = write(LINE + b"x" * 10 + b"y" * size)
+    host = LogfileOptions(year=2026, timezone=UTC, host="other")
+    expected = LogMessage("other", "", 0, NOON, "y" * LINE_BYTES, len(LINE) + 10 + size)
+    assert read(path, host, len(LINE) + 10, NOON) == [expected]
+    with Path(path).open("ab") as file:
+        file.write(b"\n" + LINE)
+    assert [message.text for message in read(path, host, expected.position, NOON)] == [MESSAGE.text]
+    assert read(path, host, len(LINE) + 10, NOON)[0] == expected._replace(position=expected.position + 1)
+
+
+def test_the_rest_of_an_entry_in_a_file(write: Write) -> None:
+    entry = b"MESSAGE=x\nSYSLOG_IDENTIFIER=postfix/smtpd\nMESSAGE=y\n\n"
+    path = write(entry * 3)
+    messages = read(path, OPTIONS, len(entry) + 10)
+    assert [(message.identifier, message.text) for message in messages] == [("", "y"), ("postfix/smtpd", "x\ny")]
 
 
 def test_nobody_waits_for_a_line_that_has_been_standing(write: Write) -> None:

@@ -2,7 +2,7 @@
 
 Takes a file descriptor, looks at the first bytes (never at the name) and gives chunks of decompressed bytes. Damage is
 raised as `StreamDamaged` only after everything before it has been given out. Never seeks, never keeps more than a chunk
-(and what was peeked).
+(and what was peeked), however much a few compressed bytes stand for.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from typing import Any, NamedTuple, Protocol
 
 RAW_BYTES = 1 << 18
 # Compressed bytes per call of a decoder. An error takes the output of its whole call along, so small slices save what
-# stands before the damage; they also bound what a slice can blow up to (16 MiB in the worst case, zstd). Costs nothing
-# measurable: a call is about 1 µs.
+# stands before the damage; they also bound what python3-zstandard, which cannot be told to stop, makes of one (16 MiB
+# in the worst case). Costs nothing measurable: a call is about 1 µs.
 SLICE_BYTES = 512
+PIECE_BYTES = 1 << 20  # decompressed, per call: a block of bzip2 (900 kB) at once is faster than in pieces
+XZ_MEMORY_BYTES = 256 << 20  # `xz -9` takes 65 MiB; a file can ask for 4 GiB
 MAGIC_BYTES = 6
 
 _MAGIC = (
@@ -33,6 +35,7 @@ _MAGIC = (
     ("xz", re.compile(rb"\xfd7zXZ\x00")),
     ("zst", re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)),
 )
+_BEGINNINGS = (("gz", b"\x1f\x8b\x08"), ("xz", b"\xfd7zXZ\x00"), ("zst", b"\x28\xb5\x2f\xfd"))
 
 
 class StreamDamaged(Exception):
@@ -44,9 +47,14 @@ class NoDecoder(Exception):
 
 
 class _Decoder(Protocol):
-    """What zlib's, bz2's, lzma's and zstd's decompressor objects have in common: one member or frame each."""
+    """What bz2's, lzma's and Python 3.14's zstd's decompressor objects have in common: one member or frame each.
 
-    def decompress(self, data: bytes, /) -> bytes: ...
+    Gives at most `max_length` bytes per call; as long as it `needs_input` not, it has more to give (for no data).
+    """
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+    @property
+    def needs_input(self) -> bool: ...
     @property
     def eof(self) -> bool: ...
     @property
@@ -59,8 +67,54 @@ class _Codec(NamedTuple):
 
 
 def compression_of(head: bytes) -> str:
-    """Name the compression that `head`, a file's first bytes, belongs to: 'gz', 'bz2', 'xz', 'zst' or '' for none."""
+    """Name the compression that `head`, a file's first bytes, belongs to: 'gz', 'bz2', 'xz', 'zst' or '' for none.
+
+    Of a file that ends after two bytes or more within them, what they must be the beginning of.
+    """
+    if 2 <= len(head) < MAGIC_BYTES and (begun := [name for name, magic in _BEGINNINGS if magic.startswith(head)]):
+        return begun[0]
     return next((name for name, magic in _MAGIC if magic.match(head)), "")
+
+
+class _GzipDecoder:
+    """zlib's decompressor in the shape of the others."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(wbits=31)
+        self.needs_input = True
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        piece = self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
+        self.needs_input = len(piece) < max_length and not self._zlib.unconsumed_tail
+        return piece
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+
+class _ZstandardDecoder:
+    """python3-zstandard's decompressor in the shape of the others, but that it cannot be told to stop."""
+
+    needs_input = True
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+
+    def decompress(self, data: bytes, _: int, /) -> bytes:
+        return bytes(self._decoder.decompress(data))
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._decoder.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._decoder.unused_data)
 
 
 def _zstd_codec() -> _Codec | None:
@@ -75,16 +129,16 @@ def _zstd_codec() -> _Codec | None:
         module = importlib.import_module("zstandard")
     except ImportError:
         return None
-    return _Codec(lambda: module.ZstdDecompressor().decompressobj(), (module.ZstdError,))
+    return _Codec(lambda: _ZstandardDecoder(module.ZstdDecompressor().decompressobj()), (module.ZstdError,))
 
 
 def _codec(compression: str) -> _Codec | None:
     if compression == "gz":
-        return _Codec(lambda: zlib.decompressobj(wbits=31), (zlib.error,))
+        return _Codec(_GzipDecoder, (zlib.error,))
     if compression == "bz2":
         return _Codec(bz2.BZ2Decompressor, (OSError, EOFError, ValueError))
     if compression == "xz":
-        return _Codec(lzma.LZMADecompressor, (lzma.LZMAError, EOFError))
+        return _Codec(lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY_BYTES), (lzma.LZMAError, EOFError))
     return _zstd_codec()
 
 
@@ -99,7 +153,7 @@ class RawReader:
 
     def read(self, size: int) -> bytes:
         if self._head:
-            data, self._head = self._head, b""
+            data, self._head = self._head[:size], self._head[size:]
         else:
             data = os.read(self.fd, size)
         self.count += len(data)
@@ -126,13 +180,23 @@ class DecodedStream:
         self._input = b""
         self._at = 0
         self._damage: str = ""
+        self._ready = b""  # decompressed, and how much of it has been given out
+        self._given = 0
 
     def read(self, size: int) -> bytes:
-        """Give at least one byte and about `size`, b'' at the end; raise `StreamDamaged` where the damage is."""
+        """Give at least one byte and at most `size`, b'' at the end; raise `StreamDamaged` where the damage is."""
+        if self._given >= len(self._ready):
+            self._ready, self._given = self._decode(size), 0
+        data = self._ready[self._given : self._given + size]
+        self._given += len(data)
+        return data
+
+    def _decode(self, size: int) -> bytes:
+        """Give about `size` bytes, not many more than `size + PIECE_BYTES`."""
         pieces: list[bytes] = []
         have = 0
         while have < size and not self._damage:
-            if self._at >= len(self._input):
+            if self._at >= len(self._input) and (self._decoder is None or self._decoder.needs_input):
                 # A pipe's writer may pause here: hand over what is there first.
                 if have and not self._raw.seekable:
                     break
@@ -149,17 +213,23 @@ class DecodedStream:
         return b"".join(pieces)
 
     def _next_piece(self) -> bytes:
-        data = self._input[self._at : self._at + SLICE_BYTES]
-        self._at += len(data)
+        data = b""
+        if self._decoder is None or self._decoder.needs_input:
+            data = self._input[self._at : self._at + SLICE_BYTES]
+            self._at += len(data)
         if self._decoder is None:
             data = data.lstrip(b"\0")  # padding between and behind members, as tape and xz write it
             if not data:
                 return b""
             self._decoder = self._codec.new()
         try:
-            piece = self._decoder.decompress(data)
+            piece = self._decoder.decompress(data, PIECE_BYTES)
         except self._codec.errors as error:
             self._damage = f"the compressed data is damaged ({error})"
+            if "memory" in str(error).lower():
+                self._damage = (
+                    f"the compressed data needs too much memory ({error}): decompress it and give it by a pipe"
+                )
             return b""
         if self._decoder.eof:
             self._at -= len(self._decoder.unused_data)
@@ -250,8 +320,9 @@ class Stream:
             self._source = ProgramStream(self._raw, head)
         self.compression = compression
         self.consumed = 0  # decompressed bytes given out
+        self.last = b""  # the two bytes before the ones that come next, as far as there are any
+        self.damage: StreamDamaged | None = None  # found by looking ahead, behind all that can be read
         self._ahead = b""
-        self._damage: StreamDamaged | None = None
 
     @property
     def raw_count(self) -> int:
@@ -259,23 +330,24 @@ class Stream:
         return self._raw.count
 
     def read(self, size: int) -> bytes:
-        """Give up to about `size` bytes, as soon as there are any; b'' at the end (ask again: a file may grow)."""
+        """Give up to `size` bytes, as soon as there are any; b'' at the end (ask again: a file may grow)."""
         if self._ahead:
             data, self._ahead = self._ahead[:size], self._ahead[size:]
-        elif self._damage is not None:
-            raise self._damage
+        elif self.damage is not None:
+            raise self.damage
         else:
             data = self._source.read(size)
         self.consumed += len(data)
+        self.last = (self.last + data[-2:])[-2:]
         return data
 
     def peek(self, enough: Callable[[bytes], bool]) -> bytes:
         """Look ahead until `enough` says so, or the data ends or is damaged (which a later `read` will tell)."""
-        while not enough(self._ahead) and self._damage is None:
+        while not enough(self._ahead) and self.damage is None:
             try:
                 data = self._source.read(RAW_BYTES)
             except StreamDamaged as damage:
-                self._damage = damage
+                self.damage = damage
                 break
             if not data:
                 break
@@ -285,16 +357,14 @@ class Stream:
     def skip_to(self, offset: int) -> None:
         """Go on at `offset` of the decompressed bytes, reading and discarding; at the end if there are fewer."""
         while self.consumed < offset:
-            data = self.read(RAW_BYTES)
+            data = self.read(min(RAW_BYTES, offset - self.consumed))
             if not data:
                 return
-            excess = self.consumed - offset
-            if excess > 0:
-                self._ahead = data[len(data) - excess :] + self._ahead
-                self.consumed = offset
 
     def seek_plain(self, offset: int) -> None:
         """Go on at `offset` without reading what is before it; only for plain seekable files."""
+        before = min(offset, 2)
+        self.last = os.pread(self._fd, before, offset - before)
         os.lseek(self._fd, offset, os.SEEK_SET)
         self._raw = RawReader(self._fd, seekable=True)
         self._raw.count = self.consumed = offset

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from ..message import LogMessage
-from .lines import CHUNK_BYTES, LINE_BYTES, cut_lines
+from .lines import CHUNK_BYTES, LINE_BYTES, cut_lines, take_all
 
 FIELDS = (
     "MESSAGE",
@@ -146,7 +146,7 @@ class _Buffer:
         self.data = b""
         self.at = 0
         self._start = position  # of data[0]
-        self._unfinished = False  # what has been read ends within a line
+        self._unfinished = False  # what has been read ends within an entry
 
     @property
     def position(self) -> int:
@@ -157,10 +157,10 @@ class _Buffer:
         while not (chunk := self._read(CHUNK_BYTES)):
             if not self._unfinished or not self._more():
                 return False
-        self._unfinished = not chunk.endswith(b"\n")
         self._start += self.at
         self.data = self.data[self.at :] + chunk
         self.at = 0
+        self._unfinished = not self.data.endswith(b"\n\n")
         return True
 
     def take_entry(self) -> bytes | None:
@@ -205,10 +205,22 @@ class _Buffer:
 
 
 def iter_export_messages(
-    read: Callable[[int], bytes], more: Callable[[], bool], host: str | None, position: int
+    read: Callable[[int], bytes],
+    more: Callable[[], bool],
+    host: str | None,
+    position: int,
+    *,
+    leave: Callable[[int], bool] = take_all,
+    before: bytes = b"",
 ) -> Iterator[LogMessage]:
-    """Yield a log message per entry of `journalctl -o export`'s output, which begins at `position`."""
+    """Yield a log message per entry of `journalctl -o export`'s output, which begins at `position`.
+
+    `leave` is asked, with the bytes that there are of it, whether to leave an entry alone that no blank line ends.
+    `before` is what stands before `position`, as much of two bytes as there is: what the rest of an entry is of which
+    the beginning was taken is a message without identifier.
+    """
     buffer = _Buffer(read, more, position)
+    is_rest = _begins_within_entry(buffer, before)
     while True:
         while buffer.at < len(buffer.data) or buffer.fill():
             if not buffer.data.startswith(b"\n", buffer.at):
@@ -216,10 +228,26 @@ def iter_export_messages(
             buffer.at += 1
         else:
             return
+        begin = buffer.position
+        ended = True
         fields = _text_entry(buffer)
         if fields is None:
-            fields = _any_entry(buffer)
-        yield message_from_fields(fields, host, buffer.position)
+            fields, ended = _any_entry(buffer)
+        if not ended and leave(buffer.position - begin):
+            return
+        message = message_from_fields(fields, host, buffer.position)
+        yield message._replace(identifier="") if is_rest else message
+        is_rest = False
+
+
+def _begins_within_entry(buffer: _Buffer, before: bytes) -> bool:
+    """Say whether what comes next is the rest of an entry, and more than the newlines that end it."""
+    if not before or before.endswith(b"\n\n"):
+        return False
+    end = b"\n" if before.endswith(b"\n") else b"\n\n"
+    while len(buffer.data) < len(end) and buffer.fill():
+        pass
+    return not buffer.data.startswith(end)
 
 
 def _text_entry(buffer: _Buffer) -> dict[str, list[str]] | None:
@@ -238,8 +266,11 @@ def _text_entry(buffer: _Buffer) -> dict[str, list[str]] | None:
     return fields
 
 
-def _any_entry(buffer: _Buffer) -> dict[str, list[str]]:
-    """Read an entry field by field; text that is no field is the message if there is no other."""
+def _any_entry(buffer: _Buffer) -> tuple[dict[str, list[str]], bool]:
+    """Read an entry field by field; text that is no field is the message if there is no other.
+
+    Gives with it whether a blank line ended it, not the end of the data.
+    """
     fields: dict[str, list[str]] = {}
     foreign: list[str] = []
     while line := buffer.take_line():
@@ -257,7 +288,7 @@ def _any_entry(buffer: _Buffer) -> dict[str, list[str]]:
             _add(fields, name, value)
     if foreign:
         fields.setdefault("MESSAGE", foreign)
-    return fields
+    return fields, line is not None
 
 
 def _add(fields: dict[str, list[str]], name: str, value: bytes) -> None:

@@ -8,18 +8,25 @@ kept, however long it is. Never fails on content: what is no UTF-8 becomes U+FFF
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import accumulate, count
+from itertools import accumulate, chain, count
 from operator import add
 
 CHUNK_BYTES = 1 << 17  # measured; larger ones fall out of the processor's cache
 LINE_BYTES = 65536
 
 
-def iter_blocks(read: Callable[[int], bytes], more: Callable[[], bool]) -> Iterator[tuple[bytes, int]]:
+def take_all(_: int) -> bool:
+    """Leave nothing that is unfinished."""
+    return False
+
+
+def iter_blocks(
+    read: Callable[[int], bytes], more: Callable[[], bool], leave: Callable[[int], bool] = take_all
+) -> Iterator[tuple[bytes, int]]:
     """Yield (data, dropped): whole lines, and how many bytes of the first of them were left out at its end.
 
-    At the end of the input with an unfinished line, `more` is asked whether to try again; the last block may then lack
-    its newline.
+    At the end of the input with an unfinished line, `more` is asked whether to try again, then `leave` (with the bytes
+    that there are of it) whether to leave it alone; else the last block lacks its newline.
     """
     tail = b""
     dropped = 0
@@ -43,8 +50,18 @@ def iter_blocks(read: Callable[[int], bytes], more: Callable[[], bool]) -> Itera
         if len(tail) > LINE_BYTES:
             dropped += len(tail) - LINE_BYTES
             tail = tail[:LINE_BYTES]
-    if tail:
+    if tail and not leave(len(tail) + dropped):
         yield tail, dropped
+
+
+def cut_first(blocks: Iterator[tuple[bytes, int]], start: int) -> tuple[str, int, Iterator[tuple[bytes, int]]] | None:
+    """Give the first line of the blocks, the position after it and the blocks without it; None if there is no line."""
+    data, dropped = next(blocks, (b"", 0))
+    if not data:
+        return None
+    line, newline, rest = data.partition(b"\n")
+    texts, ends = cut_lines(line + newline, dropped, start)
+    return texts[0], ends[0], chain([(rest, 0)], blocks) if rest else blocks
 
 
 def cut_lines(data: bytes, dropped: int, start: int) -> tuple[list[str], list[int]]:

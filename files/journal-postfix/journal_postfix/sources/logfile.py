@@ -8,6 +8,10 @@ Positions are offsets in the decompressed bytes. To go on after a message one ne
 else, and the result is that of an uninterrupted reading. One line can stand for many messages (`message repeated N
 times`): all of them but the last have the position of the message before. So a batch may end only at a message whose
 position is greater than that of the message before it.
+
+An unfinished last line (or entry) of a plain file that somebody has written to within the last minute is left alone:
+the position stays before it, `Logfile.unfinished` says so. One that has been standing for longer is taken. Should it be
+finished after all, its rest is a message without identifier, whatever it looks like.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from ..errors import InputError
 from ..message import LogMessage
 from . import entries, stamps
 from .decompress import NoDecoder, Stream, StreamDamaged
-from .lines import iter_blocks
+from .lines import cut_first, iter_blocks, take_all
 from .syslog import SyslogReader
 
 FORMATS = ("auto", "syslog", "export", "json")
@@ -75,7 +79,9 @@ class Logfile:
     def __init__(
         self, path: str, *, clock: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self.name = "stdin" if path == "-" else path
+        # Printable, whatever bytes the name is of.
+        self.name = "stdin" if path == "-" else os.fsencode(path).decode("utf-8", "backslashreplace")
+        self.unfinished = 0  # bytes of a last line that the reading has left alone
         self._path = path
         self._clock = clock
         self._sleep = sleep
@@ -104,7 +110,10 @@ class Logfile:
 
     def _open(self) -> os.stat_result:
         self._fd = 0 if self._path == "-" else os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
-        status = os.fstat(self._fd)
+        try:
+            status = os.fstat(self._fd)
+        except OSError as error:
+            raise InputError(f"{self.name}: is closed") from error
         if stat.S_ISDIR(status.st_mode):
             raise InputError(f"{self.name}: is a directory; name the log files in it")
         self._identity = (status.st_dev, status.st_ino)
@@ -117,18 +126,22 @@ class Logfile:
             try:
                 stream = Stream(fd, seekable=True)
                 self.compression = stream.compression
-                head = stream.peek(lambda data: len(data) >= HEAD_BYTES)[:HEAD_BYTES]
-                stream.close()
+                try:
+                    head = stream.peek(lambda data: len(data) >= HEAD_BYTES)[:HEAD_BYTES]
+                finally:
+                    stream.close()
             finally:
                 os.close(fd)
         else:
-            self._stream = Stream(self._descriptor(), seekable=False)
-            self.compression = self._stream.compression
-            head = self._stream.peek(lambda data: b"\n" in data.lstrip() or len(data) >= HEAD_BYTES)[:HEAD_BYTES]
+            stream = self._stream = Stream(self._descriptor(), seekable=False)
+            self.compression = stream.compression
+            head = stream.peek(lambda data: b"\n" in data.lstrip() or len(data) >= HEAD_BYTES)[:HEAD_BYTES]
+        if not head and stream.damage is not None:
+            raise _damaged(self.name, stream.damage, 0)
         if head.startswith(_JOURNAL_MAGIC):
             raise InputError(
                 f"{self.name}: is a journal, not a log file; read it with: "
-                f"journalctl --file {self._path} -o export | journal-postfix import -"
+                f"journalctl --file {self.name} -o export | journal-postfix import -"
             )
         if b"\0" in head and not entries.entry_format_of(head) and not stamps.has_stamp(head):
             raise InputError(
@@ -172,13 +185,17 @@ class Logfile:
     def fingerprint(self, head_bytes: int | None = None) -> Fingerprint | None:
         """Identify the file by its first `head_bytes` decompressed bytes (default: all there are, up to `HEAD_BYTES`).
 
-        None if it is empty or shorter than that.
+        None if it is empty or shorter than that. (A compressed file so damaged that nothing can be read is not opened.)
         """
         size = HEAD_BYTES if head_bytes is None else min(head_bytes, HEAD_BYTES)
         head = self._first_bytes(size)
         if not head or (head_bytes is not None and len(head) < head_bytes):
             return None
         return Fingerprint(len(head), hashlib.sha256(head).hexdigest())
+
+    def head(self) -> bytes:
+        """Give the decompressed beginning, `HEAD_BYTES` or all there is: by it a log is known again."""
+        return self._first_bytes(HEAD_BYTES)
 
     def _first_bytes(self, size: int) -> bytes:
         if not self.regular:
@@ -208,7 +225,7 @@ class Logfile:
             done += len(block)
             return block
 
-        messages = _iter_messages(read, lambda: False, self, options, 0, None)
+        messages = _iter_messages(read, lambda: False, take_all, b"", self, options, 0, None)
         return next((message.time for message in messages if message.time), None)
 
     def _iter_look(self) -> Iterator[bytes]:
@@ -242,6 +259,7 @@ class Logfile:
 
     def open_stream(self, offset: int) -> Stream:
         """Begin to read at `offset`; a pipe can only go on from where it is."""
+        self.unfinished = 0
         if self.regular:
             self._close_reading()
             self._extra_fd = self._another_fd()
@@ -257,13 +275,23 @@ class Logfile:
 
     def wait_for_more(self) -> bool:
         """Wait a little for the rest of a line; False when it is not worth while (any longer)."""
-        if not self.regular or self.compression or self._patience <= 0:
-            return False
-        if abs(self._clock() - os.fstat(self._descriptor()).st_mtime) > WRITER_GONE_S:
+        if self._patience <= 0 or not self._is_being_written():
             return False
         self._patience -= WAIT_STEP_S
         self._sleep(WAIT_STEP_S)
         return True
+
+    def leave_unfinished(self, count: int) -> bool:
+        """Say whether to leave `count` bytes of an unfinished line for the next time, and remember them."""
+        if not self._is_being_written():
+            return False
+        self.unfinished = count
+        return True
+
+    def _is_being_written(self) -> bool:
+        if not self.regular or self.compression:
+            return False
+        return abs(self._clock() - os.fstat(self._descriptor()).st_mtime) <= WRITER_GONE_S
 
     def progress(self) -> tuple[int, int | None]:
         """Give how many raw bytes have been read, and of how many (None for pipes)."""
@@ -301,6 +329,13 @@ class Logfile:
         self.close()
 
 
+def _damaged(name: str, damage: StreamDamaged, consumed: int) -> InputError:
+    return InputError(
+        f"{name}: {damage}, after {consumed} decompressed bytes; the whole lines up to there were read; "
+        f"get a whole copy of the file and run again"
+    )
+
+
 def _reason(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
@@ -336,21 +371,27 @@ def open_in_time_order(paths: Sequence[str], options: LogfileOptions) -> tuple[l
 
 
 def iter_logfile_messages(
-    logfile: Logfile, options: LogfileOptions, offset: int = 0, last_time: float | None = None
+    logfile: Logfile,
+    options: LogfileOptions,
+    offset: int = 0,
+    last_time: float | None = None,
+    *,
+    take_unfinished: bool = False,
 ) -> Iterator[LogMessage]:
     """Yield one message at least for every line or entry, from `offset` of the decompressed bytes on.
 
     `last_time` is the time of the message before `offset`. Lines that are no log lines, and blank ones, have the
-    identifier '' and the time of the line before. Raises `InputError` where the file is damaged.
+    identifier '' and the time of the line before. Raises `InputError` where the file is damaged. `take_unfinished` is
+    for who will not come back: the last line is given even if it may be in the middle of being written.
     """
+    leave = take_all if take_unfinished else logfile.leave_unfinished
     try:
         stream = logfile.open_stream(offset)
-        yield from _iter_messages(stream.read, logfile.wait_for_more, logfile, options, offset, last_time)
+        yield from _iter_messages(
+            stream.read, logfile.wait_for_more, leave, stream.last, logfile, options, offset, last_time
+        )
     except StreamDamaged as damage:
-        raise InputError(
-            f"{logfile.name}: {damage}, after {logfile.consumed} decompressed bytes; the whole lines up to there were "
-            f"read; get a whole copy of the file and run again"
-        ) from damage
+        raise _damaged(logfile.name, damage, logfile.consumed) from damage
     except NoDecoder as error:
         raise InputError(f"{logfile.name}: {error}") from error
     except OSError as error:
@@ -360,6 +401,8 @@ def iter_logfile_messages(
 def _iter_messages(
     read: Callable[[int], bytes],
     more: Callable[[], bool],
+    leave: Callable[[int], bool],
+    before: bytes,
     logfile: Logfile,
     options: LogfileOptions,
     offset: int,
@@ -367,9 +410,17 @@ def _iter_messages(
 ) -> Iterator[LogMessage]:
     kind = logfile.format(options)
     if kind == "export":
-        yield from entries.iter_export_messages(read, more, options.host, offset)
+        yield from entries.iter_export_messages(read, more, options.host, offset, leave=leave, before=before)
         return
-    blocks = iter_blocks(read, more)
+    blocks = iter_blocks(read, more, leave)
+    if before and not before.endswith(b"\n"):
+        # The rest of a line that was taken unfinished: no line, even if it looks like one.
+        first = cut_first(blocks, offset)
+        if first is None:
+            return
+        text, offset, blocks = first
+        if text:
+            yield LogMessage(options.host or "", "", 0, last_time or 0.0, text, offset)
     if kind == "json":
         yield from entries.iter_json_messages(blocks, options.host, offset, last_time or 0.0)
         return

@@ -43,7 +43,7 @@ _FRACTION = "(?:[.,]([0-9]{1,9}))?"
 _TRADITIONAL = f"({'|'.join(MONTHS)}) ( ?[1-9]|0[1-9]|[12][0-9]|3[01]) {_CLOCK}"
 # RFC 3339 §5.6; the offset without colon is `journalctl -o short-iso`'s, without any offset it is local time.
 _FULL = f"([0-9]{{4}})-([0-9]{{2}})-([0-9]{{2}})[Tt ]{_CLOCK}"
-_OFFSET = "([Zz]|[+-][0-9]{2}:?[0-9]{2})?"
+_OFFSET = "([Zz]|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?"
 
 _TRADITIONAL_STAMP = re.compile(f"{_TRADITIONAL}{_FRACTION} ")
 _FULL_STAMP = re.compile(f"({_FULL}){_FRACTION}{_OFFSET} ")

@@ -14,7 +14,8 @@ from ..message import LogMessage
 from .lines import cut_lines
 from .stamps import StampReader
 
-REPEATS = 10_000  # that one line can stand for
+REPEATS = 10_000  # that one line can stand for,
+REPEATED_CHARS = 1 << 20  # and how much they are together (but one is always given)
 HEADS = 4096  # kept in the cache
 HEAD_CHARS = 256
 
@@ -109,13 +110,17 @@ class SyslogReader:
         return LogMessage(self._host or host, identifier, number, time, match[4] or "", position)
 
     def _repeated(self, message: LogMessage, before: int) -> Iterator[LogMessage]:
-        """Unfold rsyslog's `message repeated N times: [ TEXT]`: only the last copy is past the line."""
+        """Unfold rsyslog's `message repeated N times: [ TEXT]`: only the last copy is past the line.
+
+        Whoever can make somebody log can write a line that claims to stand for millions. One that stands for more than
+        the bounds is given as it is, once: an unknown line of its program, which is counted and kept.
+        """
         match = _REPEATED.fullmatch(message.text)
         times = int(match[1]) if match else 0
-        if match is None or times == 0:
+        if match is None or not 0 < times <= min(REPEATS, REPEATED_CHARS // max(len(match[2]), 1) + 1):
             yield message
             return
         copy = message._replace(text=match[2], position=before)
-        for _ in range(min(times, REPEATS) - 1):
+        for _ in range(times - 1):
             yield copy
         yield copy._replace(position=message.position)
