@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal_postfix.extract import extract_delivery
+from journal_postfix.extract import Delivery, Effect, extract_delivery
 from journal_postfix.merge import LATE_S, QueueEntries, QueueEntry, is_long_queue_id, recipient_key
 from journal_postfix.parse import parse
 
+CONTEXT = "from=<a@example.com> to=<z@example.net> proto=SMTP helo=<c>"
 CLIENT = ("postfix/smtpd", "client=a.example.com[192.0.2.1]")
 ACTIVE = ("postfix/qmgr", "from=<a@example.com>, size=1, nrcpt=1 (queue active)")
 REMOVED = ("postfix/qmgr", "removed")
@@ -80,7 +81,7 @@ def test_a_mail_that_grew_too_big_was_refused() -> None:
     assert entry.columns.get("ended_how") == "rejected"
 
 
-@pytest.mark.parametrize("late", [attempt("sent"), ACTIVE, message_id(), CLIENT])
+@pytest.mark.parametrize("late", [attempt("sent"), ACTIVE, message_id()])
 def test_a_late_line_belongs_to_the_mail_that_just_ended(late: tuple[str, str]) -> None:
     lines = {id(line): line for line in (CLIENT, message_id(), ACTIVE, attempt("sent")) if line != late}
     entries = fold(
@@ -161,8 +162,8 @@ def _state(entry: QueueEntry) -> object:
         entry.ended,
         sorted(entry.columns.items(), key=str),
         recipients,
-        sorted((time, columns["response"]) for _, time, columns in entry.attempts),
-        sorted(entry.events, key=str),
+        sorted((time, columns["response"]) for _, time, columns, _ in entry.attempts),
+        sorted((event[:-1] for event in entry.events), key=str),
     )
 
 
@@ -183,3 +184,75 @@ def test_recipient_keys_differ_by_recipient_and_orig_to() -> None:
     assert len(keys) == 4
     assert all(-(2**63) <= key < 2**63 for key in keys)
     assert recipient_key("a\udc80", None) != recipient_key("a", None)
+
+
+def owners(*lines: tuple[float, tuple[str, str]]) -> list[tuple[float, list[int]]]:
+    """Say when each entry began and which of the lines it was made of."""
+    return [(entry.began, entry.lines) for entry in fold(*lines)]
+
+
+def test_entries_stay_in_the_order_of_time_when_a_late_line_moves_a_beginning() -> None:
+    resent = ("postfix/cleanup", "resent-message-id=<r@example.com>")
+    lines = ((100.0, CLIENT), (100.5, CLIENT), (99.9, resent), (101.0, message_id("<2@example.com>")))
+    assert owners(*lines)[-1] == (100.5, [1, 3])
+
+
+def test_the_next_mail_of_an_internal_one_is_a_mail_of_its_own() -> None:
+    internal = [(0.1, message_id()), (0.2, ACTIVE), (0.9, attempt("sent")), (1.0, REMOVED)]
+    assert len(fold(*internal, (3.0, CLIENT), (3.1, message_id("<2@example.com>")))) == 2
+
+
+def test_a_rejection_just_before_the_arrival_belongs_to_the_new_mail() -> None:
+    reject = ("postfix/smtpd", f"reject: RCPT from c[192.0.2.1]: 550 5.1.1 <z@example.net>: no; {CONTEXT}")
+    old = [(0.0, CLIENT), (1.0, REMOVED)]
+    assert [lines for _, lines in owners(*old, (4.0, reject), (4.1, CLIENT))] == [[0, 1], [2, 3]]
+    lost = [(0.0, CLIENT), (0.1, message_id()), (1.0, ACTIVE), (9e5, CLIENT), (9e5 + 1, REMOVED)]
+    assert [lines for _, lines in owners(*lost, (2e6, reject), (2e6 + 0.1, CLIENT))] == [[0, 1, 2], [3, 4], [5, 6]]
+
+
+def test_a_late_end_belongs_to_the_mail_that_was_open_then() -> None:
+    lines = [(0.0, CLIENT), (0.1, message_id()), (0.2, ACTIVE), (300.2, CLIENT), (300.1, REMOVED)]
+    assert [lines for _, lines in owners(*lines)] == [[0, 1, 2, 4], [3]]
+
+
+def test_a_second_message_id_behind_the_queue_manager_is_the_same_mail() -> None:
+    lines = [(0, CLIENT), (0.1, message_id()), (0.2, ACTIVE), (0.101, message_id("<b@example.com>")), (1, REMOVED)]
+    assert len(fold(*lines)) == 1
+
+
+def test_an_aborted_transaction_does_not_take_a_later_mail() -> None:
+    assert len(fold((0, CLIENT), (10_000, ACTIVE))) == 2
+    assert len(fold((0, CLIENT), (10_000, message_id()), (10_001, ACTIVE))) == 2
+
+
+@pytest.mark.parametrize("end", [DELETED, ("postfix/postsuper", "requeued")])
+def test_a_delivery_that_was_under_way_when_its_mail_was_deleted(end: tuple[str, str]) -> None:
+    (entry,) = fold((0, CLIENT), (0.1, message_id()), (0.2, ACTIVE), (1, end), (300, attempt("sent")))
+    (recipient,) = entry.recipients.values()
+    assert recipient.columns["status"] == "sent"
+
+
+def test_a_client_that_tries_again_after_a_rejection_is_accepted() -> None:
+    reject = (
+        "postfix/smtpd",
+        f"reject: DATA from c[192.0.2.1]: 450 4.7.1 <DATA>: Data command rejected: no; {CONTEXT}",
+    )
+    vrfy = ("postfix/smtpd", f"reject: VRFY from c[192.0.2.1]: 554 5.7.1 <v@example.net>: no; {CONTEXT}")
+    for refused in (reject, vrfy):
+        life = ((0, CLIENT), (0.1, refused), (0.2, message_id()), (0.3, ACTIVE), (0.4, attempt("deferred")))
+        (entry,) = fold(*life)
+        assert (entry.columns.get("ended_how"), entry.ended) == (None, None)
+        assert "deferred" in [one.columns["status"] for one in entry.recipients.values()]
+
+
+def test_requeued_mail_ends_its_old_entry_only_if_that_is_known() -> None:
+    entries = QueueEntries()
+    requeued = Delivery("ABCDEF1", Effect.REQUEUED, {})
+    entries.add(1, requeued, 5.0, "pickup", 0)
+    assert entries.changed() == []
+    arrived = extract_delivery(parse(CLIENT[0], f"ABCDEF1: {CLIENT[1]}"))
+    assert arrived is not None
+    entries.add(1, arrived, 6.0, "smtpd", 1)
+    entries.add(1, requeued, 7.0, "pickup", 2)
+    (entry,) = entries.changed()
+    assert (entry.columns["ended_how"], entry.ended) == ("requeued", 7.0)

@@ -80,6 +80,16 @@ def test_a_whole_number_is_no_other_thing(value: str, tmp_path: Path) -> None:
         (b"- a\n", "must be a map of settings"),
         (b"\xff\xfe\x00", "is not YAML"),
         (b"a: !!python/object:os.system {}\n", "is not YAML"),
+        (b"database: dbname=a\ndatabase: dbname=b\n", "main.yml:2: is not YAML: database is there twice"),
+        (b"database: &x dbname=a\nlogfile_timezone: *x\n", "main.yml:2: is not YAML: aliases are not taken"),
+        (b"[" * 3000, "is not YAML"),
+        (b"max_messages_per_commit: " + b"9" * 5000, "is not YAML"),
+        (b"logfile_timezone: 2001-99-99\n", "is not YAML"),
+        (b"max_messages_per_commit: 0x" + b"f" * 5000, "must be a whole number"),
+        (b"database: {password: hunter2}\n", "database: must be a text that is not empty$"),
+        (b'database: "host=a\\0b"\n', "database: must not contain control characters$"),
+        (b'"a\\e[31m": 1\n', r"a\\x1b\[31m: there is no such setting"),
+        (b"#" * (1 << 21), "no configuration"),
     ],
 )
 def test_what_is_no_configuration_is_refused(content: bytes, complaint: str, tmp_path: Path) -> None:
@@ -87,6 +97,15 @@ def test_what_is_no_configuration_is_refused(content: bytes, complaint: str, tmp
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=complaint):
         load_settings(path)
+
+
+@pytest.mark.parametrize("dsn", ["password=foo hunter2", "nonsense", "host=a port"])
+def test_a_connection_string_is_checked_without_showing_it(dsn: str) -> None:
+    from journal_postfix.store.database import parse_dsn
+
+    with pytest.raises(ConfigurationError, match="is no connection string") as caught:
+        parse_dsn(dsn)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_named_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:

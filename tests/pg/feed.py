@@ -12,21 +12,13 @@ from journal_postfix.run import Summary, run_loop
 from journal_postfix.settings import Settings
 from journal_postfix.sources.logfile import Logfile, LogfileOptions, iter_logfile_messages
 from journal_postfix.store import Database, InputPosition, Writer
-from journal_postfix.store.positions import Head, find_position
+from journal_postfix.store.positions import find_position
 
 
 def feed_file(dsn: str, path: str, options: LogfileOptions | None = None, settings: Settings | None = None) -> Summary:
     """Import one log file."""
     with closing(Database(dsn)) as database, Logfile(path) as logfile:
-        head = logfile.fingerprint()
-        if head is None:
-            return Summary()
-
-        def hash_head(head_bytes: int) -> str | None:
-            shorter = logfile.fingerprint(head_bytes)
-            return shorter.sha256 if shorter else None
-
-        begins = find_position(database, "logfile", path, Head(head.head_bytes, head.sha256), hash_head)
+        begins = find_position(database, "logfile", path, logfile.head())
         messages = iter_logfile_messages(
             logfile, options or LogfileOptions(), offset=begins.position, last_time=begins.last_time
         )
@@ -38,7 +30,7 @@ def feed_messages(
 ) -> Summary:
     """Store messages whose positions count from wherever the input of this name stands."""
     with closing(Database(dsn)) as database:
-        begins = find_position(database, "logfile", name, Head(1, name), lambda _: None)
+        begins = find_position(database, "logfile", name, name.encode())
         return run_loop(_numbered(messages, begins), Writer(database), begins, settings or Settings())
 
 

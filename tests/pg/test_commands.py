@@ -68,6 +68,7 @@ def test_import_as_json(run: Run) -> None:
         "foreign": 0,
         "forged": 0,
         "set_aside": 0,
+        "unfinished_bytes": 0,
         "mails": 3,
         "recipients": 4,
         "rejected": 0,
@@ -116,14 +117,38 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_imported(
 def test_a_file_without_a_line_of_postfix_says_so(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "other.log"
     path.write_text("2026-11-20T08:00:00+00:00 mx cron[5]: hello\n" * 3, encoding="utf-8")
-    done = run("import", path)
-    assert done.returncode == 0
+    done = run("import", path, LOG)
+    assert done.returncode == 1
+    assert "15 new lines" in done.stdout
     assert "3 new lines; 0 lines of Postfix" in done.stdout
     empty = tmp_path / "empty.log"
     empty.touch()
     done = run("import", empty)
-    assert done.returncode == 0
+    assert done.returncode == 1
     assert "0 new lines; 0 lines of Postfix" in done.stdout
+    # Nothing new is no fault.
+    assert run("import", LOG).returncode == 0
+
+
+def test_output_that_cannot_be_written_is_said_in_one_line(run: Run, config: Path) -> None:
+    run("import", LOG)
+    program = f"{sys.executable} {PROGRAM} --config {config}"
+    for command in (f"parse {LOG}", "search example", "status"):
+        for redirection, status in ((">/dev/full", 1), (">&-", None), ("| head -n 0", 0)):
+            done = subprocess.run(
+                f"{program} {command} {redirection}", shell=True, capture_output=True, text=True, check=False
+            )
+            assert "Traceback" not in done.stderr, (command, redirection, done.stderr)
+            assert len(done.stderr.splitlines()) <= 1
+            if status is not None:
+                assert done.returncode == status
+
+
+def test_a_closed_standard_input_is_not_another_file(config: Path) -> None:
+    program = f"{sys.executable} {PROGRAM} --config {config}"
+    done = subprocess.run(f"{program} import - <&-", shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "0 lines of Postfix" in done.stdout
 
 
 def test_unknown_lines_are_counted_and_listed(run: Run) -> None:

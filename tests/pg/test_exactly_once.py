@@ -18,7 +18,7 @@ from journal_postfix.run import run_loop
 from journal_postfix.settings import Settings
 from journal_postfix.sources.logfile import Logfile, LogfileOptions, iter_logfile_messages
 from journal_postfix.store import Database, Writer
-from journal_postfix.store.positions import Head, find_position
+from journal_postfix.store.positions import find_position
 from paths import PROGRAM, STREAMS
 from pg.dump import dump
 from pg.feed import feed_file, feed_messages, messages_of
@@ -63,6 +63,15 @@ def test_a_file_that_has_grown_gives_only_what_is_new(database: str, log: Path, 
     assert total == len(ALL_LINES)
 
 
+def test_an_older_and_shorter_copy_has_nothing_new(database: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.log"
+    counts = []
+    for end in (20, 60, 20, 7, 60, 100):
+        copy.write_text("\n".join(ALL_LINES[:end]) + "\n", encoding="utf-8")
+        counts.append(feed_file(database, str(copy)).lines)
+    assert counts == [20, 40, 0, 0, 0, 40]
+
+
 def test_a_rotated_and_compressed_copy_is_the_same_file(database: str, log: Path, tmp_path: Path) -> None:
     feed_file(database, str(log))
     before = dump(database)
@@ -88,11 +97,9 @@ def test_standard_input_is_known_again(database: str, log: Path, tmp_path: Path)
 
 def test_two_imports_of_one_file_cannot_both_store_it(database: str, log: Path) -> None:
     with Logfile(str(log)) as logfile:
-        head = logfile.fingerprint()
-        assert head is not None
         first = Database(database)
         second = Database(database)
-        begins = find_position(first, "logfile", "a", Head(head.head_bytes, head.sha256), lambda _: None)
+        begins = find_position(first, "logfile", "a", logfile.head())
         messages = list(iter_logfile_messages(logfile, LogfileOptions()))
     run_loop(messages, Writer(first), begins, Settings())
     before = dump(database)

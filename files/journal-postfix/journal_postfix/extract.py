@@ -39,8 +39,14 @@ class Effect(IntEnum):
     RELEASED = 9
     NOTED = 10
     """Something for its story, that changes neither its state nor a recipient's."""
-    NOQUEUE = 11
+    REQUEUED = 11
+    """Its mail has come back under another queue id: it ends, if it is known at all."""
+    NOQUEUE = 12
     """A row of its own in noqueue."""
+
+
+# Stages of smtpd at which a rejection ends the transaction; at RCPT or VRFY it goes on without that address.
+LAST_STAGES: Final = frozenset({None, "DATA", "BDAT", "END-OF-MESSAGE"})
 
 
 class Delivery(NamedTuple):
@@ -279,9 +285,10 @@ def _reject(parsed: Parsed) -> Delivery:
     if queue_id == NOQUEUE:
         return Delivery("", Effect.NOQUEUE, _rejection(parsed))
     event = (parsed["action"], None, _detail(parsed))
-    if parsed["component"] == "smtpd" and parsed.get("reject_stage") == "RCPT":
-        # A further recipient of a mail that goes on without it.
-        return Delivery(queue_id, Effect.NOTED, _context(parsed), _decided(parsed, "rejected"), event)
+    if parsed["component"] == "smtpd" and parsed.get("reject_stage") not in LAST_STAGES:
+        # A further recipient of a mail that goes on without it; or a question, not a recipient.
+        decided = _decided(parsed, "rejected") if parsed["reject_stage"] == "RCPT" else None
+        return Delivery(queue_id, Effect.NOTED, _context(parsed), decided, event)
     columns = _context(parsed)
     columns.update(
         ended_how="rejected",
@@ -290,7 +297,9 @@ def _reject(parsed: Parsed) -> Delivery:
         dsn=parsed.get("dsn"),
         reason=_detail(parsed),
     )
-    return Delivery(queue_id, Effect.ENDED, columns, _decided(parsed, "rejected"), event)
+    # Of a mail that did not come by SMTP cleanup goes on to log each recipient's bounce.
+    is_local = parsed["component"] == "cleanup" and "client_ip" not in parsed
+    return Delivery(queue_id, Effect.ENDED, columns, None if is_local else _decided(parsed, "rejected"), event)
 
 
 def _screened(parsed: Parsed) -> Delivery:

@@ -10,8 +10,8 @@ commutes wherever syslog may have changed their order: times are minima and maxi
 fate beats a deferred one, a stronger end beats a weaker one, and only equal ranks are decided by time.
 
 Which queue entry a line is about needs more than its queue id, since short ids are used again. `QueueEntry.owns`
-decides it: one entry has at most one arrival, its lines stand at most LATE_S out of order, and none follows later
-than that behind its end. Long queue ids (enable_long_queue_ids) carry their time and are never used again.
+decides it: one entry has at most one arrival, its lines stand at most LATE_S out of order, and none follows its end
+by more than LATE_BEHIND_END_S. Long queue ids (enable_long_queue_ids) carry their time and are never used again.
 """
 
 from __future__ import annotations
@@ -23,22 +23,31 @@ from typing import Final
 from .extract import Columns, Delivery, Effect
 
 # How far, in seconds, lines of one queue entry may stand out of order. Daemons write to syslog independently; what was
-# seen is a few lines, mostly within the same second.
-LATE_S: Final = 60.0
+# seen is a few lines, mostly within the same second. Behind an end the next mail may already have the queue id.
+LATE_S: Final = 5.0
+LATE_BEHIND_END_S: Final = 2.0
+
+# A mail that was deleted or requeued in the middle of a delivery: how long its agent may take to say how that ended.
+IN_DELIVERY_S: Final = 3600.0
 
 # Between client= and the header stand RCPT and DATA, each bounded by smtpd_timeout (300 s by default).
 HEADER_WITHIN_S: Final = 3600.0
 
+DURING_DELIVERY: Final = frozenset({"deleted", "requeued"})
+NOT_ACCEPTED: Final = frozenset({"rejected", "canceled"})
+NEVER_QUEUED: Final = frozenset({"rejected", "canceled", "discarded"})
+
 # The fates that end the matter; which of two at the same time is believed: an agent's own word beats a rule's.
-FINAL_RANK: Final = {"rejected": 1, "discarded": 2, "deliverable": 3, "undeliverable": 4, "bounced": 5, "sent": 6}
+# A rejection is not among them: where an attempt follows, it was not the last word.
+FINAL_RANK: Final = {"discarded": 1, "deliverable": 2, "undeliverable": 3, "bounced": 4, "sent": 5}
 
 # Which end is believed when there are several: what qmgr or an administrator did beats what a transaction's end says.
 END_RANK: Final = {
     None: 0,
     "lost": 1,
     "canceled": 2,
-    "rejected": 3,
-    "discarded": 4,
+    "discarded": 3,
+    "rejected": 4,
     "corrupt": 5,
     "removed": 6,
     "requeued": 7,
@@ -66,7 +75,7 @@ def recipient_key(recipient: str, orig_to: str | None) -> int:
 class Recipient:
     """One recipient of a queue entry: its deciding attempt, and how often and when it was tried."""
 
-    __slots__ = ("attempted", "attempts", "changed", "columns", "first_attempt", "last_attempt", "stored")
+    __slots__ = ("attempted", "attempts", "changed", "columns", "first_attempt", "last_attempt", "lines", "stored")
 
     def __init__(
         self, columns: Columns, attempted: float, first: float, last: float, attempts: int, *, stored: bool
@@ -78,6 +87,7 @@ class Recipient:
         self.attempts = attempts
         self.stored = stored
         self.changed = not stored
+        self.lines: list[int] = []
 
 
 class QueueEntry:
@@ -108,10 +118,10 @@ class QueueEntry:
         self.ended: float | None = None
         self.columns: Columns = {}
         self.recipients: dict[int, Recipient] = {}
-        self.attempts: list[tuple[int, float, Columns]] = []
-        """New rows for delivery_attempt: recipient key, time, columns."""
-        self.events: list[tuple[float, str, str, str | None, str | None]] = []
-        """New rows for mail_event: time, component, action, linked queue id, detail."""
+        self.attempts: list[tuple[int, float, Columns, int]] = []
+        """New rows for delivery_attempt: recipient key, time, columns, line."""
+        self.events: list[tuple[float, str, str, str | None, str | None, int]] = []
+        """New rows for mail_event: time, component, action, linked queue id, detail, line."""
         self.lines: list[int] = []
         """Which messages of the batch it was made of: evidence if the database refuses the row."""
         self.mail_id = 0
@@ -119,30 +129,59 @@ class QueueEntry:
         self.stored = False
         self.changed = True
 
-    def owns(self, delivery: Delivery, time: float) -> bool:
-        """Tell whether a line of this queue id at this time is about this entry and not about another one."""
+    def owns(self, delivery: Delivery, time: float, next_began: float | None) -> bool:
+        """Tell whether a line of this queue id at this time is about this entry and not about another one.
+
+        `next_began` is when the next entry with the same queue id began, None if there is none.
+        """
         if is_long_queue_id(self.queue_id):
             return True
         if time < self.began - LATE_S:
             return False
         effect = delivery.effect
-        if effect is Effect.ARRIVED:
-            return not self.arrived and time <= self.began + LATE_S
-        if self.ended is not None and time > self.ended + LATE_S:
-            return False
         columns = self.columns
+        if effect is Effect.ARRIVED:
+            return (
+                not self.arrived and time <= self.began + LATE_S and (self.ended is None or time <= self._arrival_due())
+            )
+        if self.ended is not None:
+            if columns.get("ended_how") in DURING_DELIVERY and self._is_of_agent(delivery):
+                return time <= self.ended + IN_DELIVERY_S
+            if time > self.ended + LATE_BEHIND_END_S:
+                return False
+        elif columns.get("ended_how") == "lost" and (next_began is None or time >= next_began):
+            return False
+        return self._fits(effect, delivery.columns, time)
+
+    def _arrival_due(self) -> float:
+        """Until when the arrival of an ended mail may come: what was not accepted had one, other mail may have none."""
+        assert self.ended is not None
+        return self.ended + (LATE_BEHIND_END_S if self.columns.get("ended_how") in NEVER_QUEUED else 0)
+
+    @staticmethod
+    def _is_of_agent(delivery: Delivery) -> bool:
+        """Tell a delivery agent's lines from smtpd's about another recipient."""
+        return delivery.effect is Effect.ATTEMPTED or (
+            delivery.effect is Effect.NOTED and delivery.recipient is None and not any(delivery.columns.values())
+        )
+
+    def _fits(self, effect: Effect, new: Columns, time: float) -> bool:
+        """Tell whether what a line says can be said of this mail at this time of its life."""
+        columns = self.columns
+        queued = columns.get("queued")
+        message_id = columns.get("message_id")
         if effect is Effect.MESSAGE_ID:
-            known = columns.get("message_id")
-            if known is None:
+            if message_id is None:
                 # Where the beginning is missing, a header long after the first line is another mail's.
-                within = HEADER_WITHIN_S if self.arrived and columns.get("queued") is None else LATE_S
-                return time <= self.last_seen + within
-            if known != delivery.columns["message_id"]:
+                return time <= self.last_seen + (HEADER_WITHIN_S if self.arrived and queued is None else LATE_S)
+            if message_id != new["message_id"]:
                 # A second Message-ID header of the same mail is read at the same time as the first.
-                return self.ended is None and columns.get("queued") is None and time <= self.last_seen + LATE_S
-        elif effect is Effect.QUEUED and columns.get("queued") is not None:
-            new = delivery.columns
+                return self.ended is None and time <= (self.last_seen if queued is None else queued) + LATE_S
+        elif effect is Effect.QUEUED and queued is not None:
             return bool(new["size"] == columns.get("size") and new["sender"] == columns.get("sender"))
+        elif self.arrived and queued is None and message_id is None and effect is not Effect.REQUEUED:
+            # A transaction that was given up leaves no end (before 3.10): what comes much later is another mail's.
+            return time <= self.last_seen + HEADER_WITHIN_S
         return True
 
     def add(self, delivery: Delivery, time: float, component: str) -> None:
@@ -162,7 +201,7 @@ class QueueEntry:
         if recipient is not None:
             self._attempt(recipient, time)
         if event is not None:
-            self.events.append((time, component, *event))
+            self.events.append((time, component, *event, self.lines[-1]))
 
     def _fill(self, new: Columns) -> None:
         """Fill what is not known yet."""
@@ -183,6 +222,10 @@ class QueueEntry:
             self.columns["queued"] = time
         elif time < queued:
             self.columns["queued"] = time
+        if self.columns.get("ended_how") in NOT_ACCEPTED:
+            # The client tried again, and was accepted.
+            self.columns["ended_how"] = None
+            self.ended = None
         self._hold(time, is_held=False)
 
     def _change(self, effect: Effect, new: Columns, time: float) -> None:
@@ -190,6 +233,8 @@ class QueueEntry:
             self._end(new["ended_how"], time)
         elif effect is Effect.DOOMED:
             self._end(new["ended_how"], None)
+        elif effect is Effect.REQUEUED:
+            self._end("requeued", time)
         elif effect is Effect.ARRIVED:
             self.arrived = True
         elif effect is Effect.EXPIRED:
@@ -213,6 +258,8 @@ class QueueEntry:
 
     def _end(self, how: str, time: float | None) -> None:
         old = self.columns.get("ended_how")
+        if how in NOT_ACCEPTED and self.columns.get("queued") is not None:
+            return
         if END_RANK[how] > END_RANK[old]:
             self.columns["ended_how"] = how
             if time is not None:
@@ -226,12 +273,15 @@ class QueueEntry:
         is_final = rank > 0
         known = self.recipients.get(key)
         counts = not _is_ruled(columns)
+        line = self.lines[-1]
         if known is None:
-            self.recipients[key] = Recipient(columns, time, time, time, int(counts), stored=False)
-            if not is_final:
-                self.attempts.append((key, time, columns))
+            self.recipients[key] = known = Recipient(columns, time, time, time, int(counts), stored=False)
+            known.lines.append(line)
+            if not is_final and counts:
+                self.attempts.append((key, time, columns, line))
             return
         known.changed = True
+        known.lines.append(line)
         known.attempts += counts
         known.first_attempt = min(known.first_attempt, time)
         known.last_attempt = max(known.last_attempt, time)
@@ -242,10 +292,11 @@ class QueueEntry:
         else:
             decides = is_final
         if not is_final:
-            self.attempts.append((key, time, columns))
+            if counts:
+                self.attempts.append((key, time, columns, line))
         elif was_final:
             # Two final answers (a retry after a crash): the later decides, the other stays in the story.
-            overtaken = (key, known.attempted, known.columns) if decides else (key, time, columns)
+            overtaken = (key, known.attempted, known.columns, line) if decides else (key, time, columns, line)
             if not _is_ruled(overtaken[2]):
                 self.attempts.append(overtaken)
         if decides:
@@ -257,6 +308,10 @@ def _is_ruled(columns: Columns) -> bool:
     """Tell what a rule decided about a recipient at the door (it stands in mail_event) from an attempt to deliver."""
     status = columns["status"]
     return status == "rejected" or (status == "discarded" and columns["component"] in ("smtpd", "cleanup"))
+
+
+def _began(entry: QueueEntry) -> float:
+    return entry.began
 
 
 def _fuller_sender(one: str, other: str) -> str:
@@ -279,16 +334,35 @@ class QueueEntries:
         key = (server_id, delivery.queue_id)
         entries = self._by_key.get(key)
         if entries is None:
+            if delivery.effect is Effect.REQUEUED:
+                return
             entry = QueueEntry(server_id, delivery.queue_id, time, time)
-            self._by_key[key] = [entry]
+            self._by_key[key] = entries = [entry]
         else:
-            for entry in reversed(entries):
-                if entry.owns(delivery, time):
-                    break
-            else:
-                entry = self._begin(entries, server_id, delivery.queue_id, time)
+            owner = self._owner(entries, delivery, time)
+            if owner is None:
+                if delivery.effect is Effect.REQUEUED:
+                    return
+                owner = self._begin(entries, server_id, delivery.queue_id, time)
+            entry = owner
+        began = entry.began
         entry.lines.append(line)
         entry.add(delivery, time, component)
+        if entry.began != began and len(entries) > 1:
+            entries.sort(key=_began)
+
+    @staticmethod
+    def _owner(entries: list[QueueEntry], delivery: Delivery, time: float) -> QueueEntry | None:
+        """Find the youngest entry that a line can be about; one that began after it only if no older one fits."""
+        owner = None
+        next_began = None
+        for entry in reversed(entries):
+            if entry.owns(delivery, time, next_began) and (owner is None or entry.ended is None):
+                owner = entry
+                if time >= entry.began:
+                    break
+            next_began = entry.began
+        return owner
 
     def _begin(self, entries: list[QueueEntry], server_id: int, queue_id: str, time: float) -> QueueEntry:
         new = QueueEntry(server_id, queue_id, time, time)
@@ -297,11 +371,14 @@ class QueueEntries:
             place -= 1
         entries.insert(place, new)
         for before in entries[max(place - 1, 0) : place + 1]:
-            if before is not entries[-1] and before.ended is None and before.columns.get("ended_how") is None:
+            if before is not entries[-1] and before.ended is None:
                 # Its id was free again, so its mail has left the queue; the line that says so is missing (so far, when
                 # older lines come after younger ones).
                 before.changed = True
-                before.columns["ended_how"] = "lost"
+                if before.columns.get("ended_how") is None:
+                    before.columns["ended_how"] = "lost"
+                elif before.columns["ended_how"] != "lost":
+                    before.ended = before.last_seen
         return new
 
     def changed(self) -> list[QueueEntry]:

@@ -18,6 +18,9 @@ from .parse import parse
 from .settings import Settings
 from .store import Batch, InputPosition, Writer, store_deliveries
 
+# A batch of the longest lines that there are must not fill the memory.
+MAX_CHARACTERS = 16_000_000
+
 NOT_MAIL = frozenset({"foreign", "forged", "set aside"})
 
 
@@ -86,7 +89,11 @@ def run_loop(
                 position = message.position
                 count = len(batch)
                 # Asking for the time costs as much as parsing: not at every line.
-                if count >= max_messages or (count & 255 == 0 and time.monotonic() >= deadline):
+                if (
+                    count >= max_messages
+                    or batch.characters > MAX_CHARACTERS
+                    or (count & 255 == 0 and time.monotonic() >= deadline)
+                ):
                     commit()
     except InputError:
         commit()

@@ -7,6 +7,7 @@ nothing else.
 from __future__ import annotations
 
 import difflib
+import reprlib
 import zoneinfo
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,8 +31,14 @@ class Setting(NamedTuple):
     help: str
 
 
-def _is_text(value: Any) -> str | None:
-    return None if isinstance(value, str) and value else "must be a text that is not empty"
+MAX_FILE_BYTES: Final = 1 << 20
+
+
+def _is_dsn(value: Any) -> str | None:
+    if not isinstance(value, str) or not value:
+        return "must be a text that is not empty"
+    # libpq would read up to a NUL, and connect to something else. The syntax is checked where the driver is.
+    return None if value.isprintable() else "must not contain control characters"
 
 
 def _is_between(low: float, high: float, kind: type) -> Callable[[Any], str | None]:
@@ -49,14 +56,16 @@ def _is_zone(value: Any) -> str | None:
         return None
     try:
         zoneinfo.ZoneInfo(value)
-    except (TypeError, ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+    except (TypeError, AttributeError, ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
         return "must be the name of a time zone, such as Europe/Berlin"
     return None
 
 
 def _is_text_by_text(value: Any) -> str | None:
-    if isinstance(value, dict) and all(isinstance(text, str) and text for pair in value.items() for text in pair):
-        return None
+    if isinstance(value, dict):
+        texts = [text for pair in value.items() for text in pair]
+        if all(isinstance(text, str) and text and text.isprintable() for text in texts):
+            return None
     return "must map names to names"
 
 
@@ -65,7 +74,7 @@ SETTINGS: Final = (
         "database",
         "dbname=journal_postfix",
         "connection string of libpq",
-        _is_text,
+        _is_dsn,
         "Where the database is. The default is the local socket, as the own user.",
     ),
     Setting(
@@ -110,44 +119,84 @@ class Settings:
     instance_aliases: dict[str, str] = field(default_factory=dict)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases, which can blow a small file up, and without keys that are given twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases are not taken", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"{_shown(key.value)} is there twice"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                seen.add(key.value)
+        return dict(super().construct_mapping(node, deep))
+
+
 def load_settings(path: Path | None) -> Settings:
     """Read a configuration file; without one (None) the default's, or the defaults where that is missing.
 
     Raises ConfigurationError with all problems, each naming file and key.
     """
-    if path is None:
-        if not DEFAULT_PATH.exists():
-            return Settings()
-        path = DEFAULT_PATH
+    name = _shown(path or DEFAULT_PATH)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = _read(path or DEFAULT_PATH)
     except OSError as error:
-        raise ConfigurationError([f"{path}: {error.strerror or error}"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        if path is None and isinstance(error, FileNotFoundError):
+            return Settings()
+        raise ConfigurationError([f"{name}: {error.strerror or error}"]) from None
+    if len(text) > MAX_FILE_BYTES:
+        raise ConfigurationError([f"{name}: is longer than {MAX_FILE_BYTES} bytes: no configuration"])
+    try:
+        values = yaml.load(text, _Loader)  # noqa: S506 (it is a SafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f":{where.line + 1}" if where else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise ConfigurationError([f"{path}{line}: is not YAML: {problem}"]) from None
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        raise ConfigurationError([f"{name}{line}: is not YAML: {_shown(problem)}"]) from None
     if values is None:
         return Settings()
     if not isinstance(values, dict):
-        raise ConfigurationError([f"{path}: must be a map of settings"])
-    return Settings(**_checked(path, values))
+        raise ConfigurationError([f"{name}: must be a map of settings"])
+    return Settings(**_checked(name, values))
 
 
-def _checked(path: Path, values: dict[Any, Any]) -> dict[str, Any]:
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)
+
+
+def _shown(value: object) -> str:
+    """Show a name or a value from outside: short, and without what a terminal would obey."""
+    try:
+        text = str(value) if isinstance(value, str | Path) else reprlib.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:200])
+    return shown + ("…" if len(text) > 200 else "")
+
+
+def _checked(path: str, values: dict[Any, Any]) -> dict[str, Any]:
     problems = []
     known = {setting.name: setting for setting in SETTINGS}
     for name, value in values.items():
-        setting = known.get(name)
+        setting = known.get(name) if isinstance(name, str) else None
         if setting is None:
-            near = difflib.get_close_matches(str(name), known, n=1)
+            near = difflib.get_close_matches(str(name)[:100], known, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
-            problems.append(f"{path}: {name}: there is no such setting{hint}")
+            problems.append(f"{path}: {_shown(name)}: there is no such setting{hint}")
             continue
         problem = setting.check(value)
         if problem:
-            problems.append(f"{path}: {name}: {problem}, not {value!r}")
+            # A connection string may hold a password, and what is no plain value may hold anything.
+            given = f", not {_shown(value)}" if name != "database" and isinstance(value, str | int | float) else ""
+            problems.append(f"{path}: {name}: {problem}{given}")
     if problems:
         raise ConfigurationError(problems)
     return values

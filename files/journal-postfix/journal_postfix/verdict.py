@@ -8,11 +8,14 @@ the former.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 Record = dict[str, Any]
 When = Callable[[datetime], str]
+
+# Lines of one second may stand in any order.
+_DISORDER: Final = timedelta(seconds=1)
 
 _NOT_KNOWN: Final = "what happened beyond is not known here"
 
@@ -110,12 +113,19 @@ def _deferred(mail_state: str, recipient: Record, when: When) -> str:
     return f"Not delivered as far as the log tells; how it ended is missing. Known are {story}."
 
 
-def _told(mail: Record) -> str:
-    notices = {link["kind"]: link["queue_id"] for link in mail.get("links", ()) if link["direction"] == "to"}
-    if "bounce" in notices:
-        return f" The sender was told: see {notices['bounce']}."
-    if "postmaster notice" in notices:
-        return f" The postmaster was told: see {notices['postmaster notice']}."
+def _notice(mail: Record, kind: str, since: datetime) -> str | None:
+    """Give the queue id of the notice that was made of a failure: the first one after it."""
+    links = [link for link in mail.get("links", ()) if link["kind"] == kind and link["direction"] == "to"]
+    links.sort(key=lambda link: link["time"])
+    after = [link for link in links if link["time"] >= since - _DISORDER] or links[-1:]
+    return after[0]["queue_id"] if after else None
+
+
+def _told(mail: Record, since: datetime) -> str:
+    if notice := _notice(mail, "bounce", since):
+        return f" The sender was told: see {notice}."
+    if notice := _notice(mail, "postmaster notice", since):
+        return f" The postmaster was told: see {notice}."
     if mail.get("sender") == "":
         return " It came from the empty sender, so nobody was told."
     return ""
@@ -175,12 +185,13 @@ def _fate_sentence(mail: Record, recipient: Record, when: When) -> str:
     if fate == "expired":
         gave_up = f" on {when(mail['expired'])}" if mail.get("expired") else ""
         tries = _tries(recipient["attempt_count"], when(recipient["first_attempt"]))
-        return f"Gave up{gave_up} after {tries}{_answer(recipient)}.{_told(mail)}"
+        told = _told(mail, mail.get("expired") or recipient["time"])
+        return f"Gave up{gave_up} after {tries}{_answer(recipient)}.{told}"
     if fate == "bounced":
         relay = relay_text(recipient)
         is_remote = recipient.get("component") in ("smtp", "lmtp") and " said: " in (recipient.get("response") or "")
         how = f"Refused by {relay or 'the next server'}" if is_remote else "Could not be delivered, returned"
-        return f"{how} on {time}{quoted}.{_told(mail)}"
+        return f"{how} on {time}{quoted}.{_told(mail, recipient['time'])}"
     if fate == "rejected":
         return f"Refused on {time}, before this server accepted it{quoted}; the client was told."
     if fate == "discarded":

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from ..settings import Settings, load_settings
+from ..store.database import parse_dsn
+from .text import escape
 
 NAME = "check-config"
 HELP = "check a configuration file; exit status 78 if it has problems"
@@ -19,6 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Load the file; its problems are raised."""
-    load_settings(arguments.file)
-    print(f"{arguments.file}: good")
+    parse_dsn(load_settings(arguments.file).database)
+    print(f"{escape(str(arguments.file))}: good")
     return 0

@@ -14,7 +14,7 @@ from ..run import Summary, run_loop
 from ..settings import Settings
 from ..sources.logfile import Logfile, LogfileOptions, iter_logfile_messages, open_in_time_order
 from ..store import Database, Writer, require_current_schema
-from ..store.positions import Head, find_position
+from ..store.positions import find_position
 from .inputs import add_input_arguments, input_options
 from .text import escape
 
@@ -43,24 +43,20 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     for logfile in logfiles:
         with logfile:
             try:
-                _import(logfile, options, writer, settings, as_json=arguments.json)
+                failed |= not _import(logfile, options, writer, settings, as_json=arguments.json)
             except InputError as error:
                 _complain(error)
                 failed = True
     return int(failed)
 
 
-def _import(logfile: Logfile, options: LogfileOptions, writer: Writer, settings: Settings, *, as_json: bool) -> None:
-    head = logfile.fingerprint()
-    if head is None:
-        _report(logfile.name, 0, Summary(), as_json=as_json)
-        return
-
-    def hash_head(head_bytes: int) -> str | None:
-        shorter = logfile.fingerprint(head_bytes)
-        return None if shorter is None else shorter.sha256
-
-    begins = find_position(writer.database, "logfile", logfile.name, Head(head.head_bytes, head.sha256), hash_head)
+def _import(logfile: Logfile, options: LogfileOptions, writer: Writer, settings: Settings, *, as_json: bool) -> bool:
+    """Import one file; tell whether it was a log of Postfix at all."""
+    head = logfile.head()
+    if not head:
+        _report(logfile, 0, Summary(), as_json=as_json)
+        return False
+    begins = find_position(writer.database, "logfile", logfile.name, head)
     summary = Summary()
 
     def on_commit(so_far: Summary) -> None:
@@ -76,7 +72,8 @@ def _import(logfile: Logfile, options: LogfileOptions, writer: Writer, settings:
         if sys.stderr.isatty():
             sys.stderr.write("\r\033[K")
         if summary.lines or sys.exc_info()[0] is None:
-            _report(logfile.name, begins.lines, summary, as_json=as_json)
+            _report(logfile, begins.lines, summary, as_json=as_json)
+    return bool(begins.lines or summary.postfix_lines)
 
 
 def _complain(error: InputError) -> None:
@@ -111,7 +108,8 @@ def _progress_line(logfile: Logfile) -> Callable[[], None]:
     return draw
 
 
-def _report(name: str, before: int, summary: Summary, *, as_json: bool) -> None:
+def _report(logfile: Logfile, before: int, summary: Summary, *, as_json: bool) -> None:
+    name = logfile.name
     understood = 100.0 * summary.understood / summary.postfix_lines if summary.postfix_lines else None
     if as_json:
         print(
@@ -126,6 +124,7 @@ def _report(name: str, before: int, summary: Summary, *, as_json: bool) -> None:
                     "foreign": summary.by_action.get("foreign", 0),
                     "forged": summary.by_action.get("forged", 0),
                     "set_aside": summary.set_aside,
+                    "unfinished_bytes": logfile.unfinished,
                     "mails": summary.mails,
                     "recipients": summary.recipients,
                     "rejected": summary.rejected,
@@ -146,4 +145,6 @@ def _report(name: str, before: int, summary: Summary, *, as_json: bool) -> None:
         parts.append(f"\n  {summary.by_action['forged']:,} lines claim to be Postfix's but are not: not stored")
     if summary.set_aside:
         parts.append(f"\n  {summary.set_aside:,} lines were set aside: see 'journal-postfix unknown --set-aside'")
+    if logfile.unfinished:
+        parts.append("\n  its last line is not finished: left for the next import")
     print("".join(parts))

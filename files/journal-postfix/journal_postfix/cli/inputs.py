@@ -8,6 +8,7 @@ from datetime import tzinfo
 
 from ..settings import Settings
 from ..sources.logfile import LogfileOptions
+from .lookups import text_argument
 
 FORMATS = ("auto", "syslog", "export", "json")
 
@@ -28,7 +29,9 @@ def add_input_arguments(parser: argparse.ArgumentParser, files: str) -> None:
         type=_year,
         help="year of each file's first line, where stamps have none (default: from the file's modification time)",
     )
-    parser.add_argument("--host", help="host that the lines are stored for (default: the one that they name)")
+    parser.add_argument(
+        "--host", type=text_argument, help="host that the lines are stored for (default: the one that they name)"
+    )
 
 
 def _year(text: str) -> int:

@@ -12,12 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Final, TextIO
 
 from .. import __version__
-from ..errors import JournalPostfixError
+from ..errors import ConfigurationError, JournalPostfixError
 from ..settings import DEFAULT_PATH, Settings, load_settings
 from . import check_config, import_, parse, schema, search, status, trace, unknown
+from .text import escape
 
 COMMANDS: Final[tuple[ModuleType, ...]] = (import_, parse, search, trace, unknown, status, schema, check_config)
 
@@ -41,20 +42,66 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; give its exit status."""
+    # __main__.py lets Ctrl-C end the program while it is being loaded; from here on we say what it means.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _open_missing_streams()
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, a pager) has seen enough. Keep Python from complaining at exit.
+        _silence(sys.stdout)
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        _silence(sys.stdout)
+        return _complain(f"cannot write the output: {error.strerror or error}")
+    except KeyboardInterrupt:
+        _silence(sys.stdout)
+        _complain("interrupted; what was stored stays, running it again goes on there")
+        return 128 + signal.SIGINT
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = build_parser().parse_args(argv)
     module = arguments.module
     try:
-        needs_settings = getattr(module, "NEEDS_SETTINGS", True)
-        settings = load_settings(arguments.config) if needs_settings else Settings()
-        return int(module.run(arguments, settings))
+        return int(module.run(arguments, _settings(arguments.config, module)))
     except JournalPostfixError as error:
         for line in str(error).splitlines():
-            print(f"journal-postfix: {line}", file=sys.stderr)
+            _complain(line)
         return error.exit_status
-    except BrokenPipeError:
-        # The reader (head, a pager) has seen enough. Keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except KeyboardInterrupt:
-        print("journal-postfix: interrupted; what was stored stays, running it again goes on there", file=sys.stderr)
-        return 128 + signal.SIGINT
+
+
+def _settings(path: Path | None, module: ModuleType) -> Settings:
+    if not getattr(module, "NEEDS_SETTINGS", True):
+        return Settings()
+    try:
+        return load_settings(path)
+    except ConfigurationError:
+        # Who may not read the server's configuration may still parse a log.
+        if path is None and getattr(module, "WORKS_WITHOUT_SETTINGS", False):
+            return Settings()
+        raise
+
+
+def _complain(text: str) -> int:
+    print(f"journal-postfix: {escape(text)}", file=sys.stderr)
+    return 1
+
+
+def _open_missing_streams() -> None:
+    """Where a standard stream is closed, put /dev/null: else the next file that is opened takes its place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def _silence(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -14,9 +14,11 @@ from ..parse import parse
 from ..settings import Settings
 from ..sources.logfile import Logfile, iter_logfile_messages
 from .inputs import add_input_arguments, input_options
+from .text import escape
 
 NAME = "parse"
 HELP = "print each log line as a JSON object; no database is needed"
+WORKS_WITHOUT_SETTINGS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +34,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     for path in arguments.files or ["-"]:
         try:
             with Logfile(path) as logfile:
-                for message in iter_logfile_messages(logfile, options):
+                for message in iter_logfile_messages(logfile, options, take_unfinished=True):
                     sys.stdout.write(json.dumps(_as_json(message), ensure_ascii=True) + "\n")
         except InputError as error:
             sys.stdout.flush()
-            print(f"journal-postfix: {error}", file=sys.stderr)
+            print(f"journal-postfix: {escape(str(error))}", file=sys.stderr)
             status = 1
     return status
 

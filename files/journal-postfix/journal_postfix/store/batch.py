@@ -11,11 +11,13 @@ from typing import Any, Final, NamedTuple
 
 from ..extract import Delivery, Effect, extract_delivery
 from ..message import LogMessage
+from ..parse.engine import PROGRAMS
 
 # What makes two lines of one kind different: ids, numbers, addresses, quoted text.
 VARIABLE_RE: Final = re.compile(r'<[^<>]{0,300}>|"[^"]{0,300}"|\[[^\[\]]{0,300}\]|\b[0-9A-Fa-f]*[0-9][0-9A-Za-z]*\b')
 MAX_SHAPE: Final = 160
 MAX_NAME: Final = 255
+OTHER_PROGRAM: Final = "(other)"
 
 
 class Unit(NamedTuple):
@@ -38,15 +40,19 @@ class Unknown:
         self.identifier = message.identifier
         self.sample = message.text
 
+    def take(self, other: Unknown) -> None:
+        """Count the lines of another shape as lines of this one."""
+        self.lines += other.lines
+        self.first = min(self.first, other.first)
+        self.last = max(self.last, other.last)
+
 
 class InputPosition(NamedTuple):
-    """How far an input is stored: `head_bytes` and `head_sha256` say which it is, `position` is where to go on."""
+    """How far an input is stored: `position` is where to go on, `last_time` the time of the message before."""
 
     input_id: int
     kind: str
     name: str
-    head_bytes: int
-    head_sha256: str
     position: int
     last_time: float | None
     lines: int
@@ -80,6 +86,7 @@ class Batch:
 
     def __init__(self, instance_aliases: dict[str, str] | None = None) -> None:
         self.messages: list[LogMessage] = []
+        self.characters = 0
         self.units: list[Unit] = []
         self.counters: dict[tuple[str, str, str], list[Any]] = {}
         self.unknown: dict[tuple[str, str, str], Unknown] = {}
@@ -93,8 +100,11 @@ class Batch:
         """Take one message and what it was parsed to."""
         action = parsed["action"]
         component = parsed.get("component", "")
+        if component not in PROGRAMS:
+            component = OTHER_PROGRAM if component else ""
         line = len(self.messages)
         self.messages.append(message)
+        self.characters += len(message.text)
         host = message.host
         problem = _problem(message)
         if problem is not None:
@@ -104,6 +114,7 @@ class Batch:
             self.set_aside.append((message, problem))
         elif action != "foreign" and not message.trusted:
             action = "forged"
+            component = ""
         elif action == "unknown":
             self._add_unknown(host, component, message)
         elif action != "foreign":
@@ -113,6 +124,10 @@ class Batch:
                 if instance in self._aliases:
                     instance = self._aliases[instance]
                 self.units.append(Unit(line, (host, instance), component, delivery))
+                if delivery.effect is Effect.ARRIVED and component == "pickup" and delivery.columns["orig_queue_id"]:
+                    # `postsuper -r ALL` logs no queue ids: that the mail came back is all that is told of its old one.
+                    old = Delivery(delivery.columns["orig_queue_id"], Effect.REQUEUED, {})
+                    self.units.append(Unit(line, (host, instance), component, old))
         key = (host, component, action)
         counter = self.counters.get(key)
         if counter is None:
@@ -121,6 +136,12 @@ class Batch:
             counter[0] += 1
             if message.time > counter[1]:
                 counter[1] = message.time
+
+    def give_up(self, server: tuple[str, str], reason: str) -> None:
+        """Set aside all lines of a server."""
+        lines = dict.fromkeys(unit.line for unit in self.units if unit.server == server)
+        self.units = [unit for unit in self.units if unit.server != server]
+        self.set_aside += [(self.messages[line], reason) for line in lines]
 
     def _add_unknown(self, host: str, component: str, message: LogMessage) -> None:
         key = (host, component, line_shape(message.text))

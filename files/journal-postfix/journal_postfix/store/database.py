@@ -19,7 +19,7 @@ import psycopg2.errors
 import psycopg2.extensions
 import psycopg2.extras
 
-from ..errors import StoreError, StoreUnavailable
+from ..errors import ConfigurationError, StoreError, StoreUnavailable
 
 MIN_SERVER_VERSION = 150000
 
@@ -62,13 +62,24 @@ def _translated() -> Iterator[None]:
     except psycopg2.errors.UndefinedTable as error:
         raise StoreError(f"database: {_first_line(error)}; run 'journal-postfix schema apply' first") from error
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        raise StoreUnavailable(f"database: {_first_line(error)}") from error
+        text = f"database: {_first_line(error)}; nothing that was stored is lost: run it again"
+        raise StoreUnavailable(text) from error
     except psycopg2.Error as error:
         raise StoreError(f"database: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def parse_dsn(dsn: str) -> dict[str, str]:
+    """Take libpq's connection string apart; ConfigurationError if it is none."""
+    try:
+        return dict(psycopg2.extensions.parse_dsn(dsn))
+    except psycopg2.ProgrammingError as error:
+        # libpq's words repeat the part that it stumbled over, which may be a password.
+        words = _first_line(error).partition('"')[0].strip()
+        raise ConfigurationError([f"database: is no connection string of libpq ({words} …)"]) from None
 
 
 class Database:
@@ -88,12 +99,7 @@ class Database:
         """Give the open connection; StoreUnavailable or StoreError say what keeps it from opening."""
         if self._connection is not None and not self._connection.closed:
             return self._connection
-        try:
-            parameters = {**CONNECTION_DEFAULTS, **psycopg2.extensions.parse_dsn(self.dsn)}
-        except psycopg2.ProgrammingError as error:
-            raise StoreError(
-                f"database: the setting 'database' is no connection string: {_first_line(error)}"
-            ) from None
+        parameters: dict[str, Any] = {**CONNECTION_DEFAULTS, **parse_dsn(self.dsn)}
         try:
             connection = psycopg2.connect(**parameters)
         except psycopg2.OperationalError as error:
@@ -109,6 +115,8 @@ class Database:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute("SET timezone = 'UTC'")
+                # Compiling costs more than any query here that is worth waiting for.
+                cursor.execute("SET jit = off")
                 for setting in self._settings:
                     cursor.execute(setting)
         self._connection = connection

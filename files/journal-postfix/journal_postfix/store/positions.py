@@ -1,62 +1,72 @@
-"""Where each input stands: which log file this is, and where to go on in it.
+"""Where each input stands: which log this is, and where to go on in it.
 
-Takes an opened log file's beginning, gives its InputPosition. A file is known by the hash of its uncompressed
-beginning, so a renamed, rotated or compressed copy is the same input; a file that has grown since goes on.
+Takes a log's uncompressed beginning, gives its InputPosition. A log is known by its beginning, so a renamed, rotated or
+compressed copy is the same input, one that has grown goes on, and an older and shorter copy has nothing new.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import hashlib
+from typing import Any, Final
 
 from .batch import InputPosition
 from .database import Database, seconds
 
-
-class Head(NamedTuple):
-    """The first `head_bytes` of an uncompressed log and their SHA-256 (hexadecimal)."""
-
-    head_bytes: int
-    sha256: str
+HEAD_BYTES: Final = 65536
+"""How much of a beginning tells two logs apart; what is this long need not be looked at any further."""
 
 
-HashHead = Callable[[int], str | None]
-"""Gives the SHA-256 over exactly so many bytes of the beginning, None when there are fewer."""
+def find_position(database: Database, kind: str, name: str, head: bytes) -> InputPosition:
+    """Find where to go on in the log that begins with `head` (HEAD_BYTES, or all there is), or begin a new one at 0."""
+    found = _find_shorter(database, kind, head) or _find_longer(database, kind, head)
+    if found is None:
+        database.execute(
+            "INSERT INTO input_position (kind, name, head, head_bytes, head_sha256, position) "
+            "VALUES (%s, %s, %s, %s, %s, 0) ON CONFLICT (kind, head_bytes, head_sha256) DO NOTHING",
+            (kind, name, head, len(head), _sha256(head)),
+        )
+        found = _find_shorter(database, kind, head)
+        assert found is not None
+    input_id, known_bytes, position, last_time, lines = found
+    if known_bytes < len(head):
+        # It has grown: from now on it is known by more.
+        database.execute(
+            "UPDATE input_position SET head = %s, head_bytes = %s, head_sha256 = %s WHERE input_id = %s",
+            (head, len(head), _sha256(head), input_id),
+        )
+    return InputPosition(input_id, kind, name, position, seconds(last_time), lines)
 
 
-def find_position(database: Database, kind: str, name: str, head: Head, hash_head: HashHead) -> InputPosition:
-    """Find where to go on in an input, or note it as a new one that begins at 0.
+_COLUMNS: Final = "input_id, head_bytes, position, last_time, lines"
 
-    `head` covers as much of the beginning as a fingerprint may; an input that was shorter when it was first seen is
-    found by what it had then, and known by more from now on.
-    """
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _find_shorter(database: Database, kind: str, head: bytes) -> tuple[Any, ...] | None:
+    """Find the longest known beginning that this one begins with."""
     lengths = database.fetch(
         "SELECT DISTINCT head_bytes FROM input_position WHERE kind = %s AND head_bytes <= %s ORDER BY head_bytes DESC",
-        (kind, head.head_bytes),
+        (kind, len(head)),
     )
-    for (head_bytes,) in lengths:
-        sha256 = head.sha256 if head_bytes == head.head_bytes else hash_head(head_bytes)
-        if sha256 is None:
-            continue
-        found = database.fetch(
-            "SELECT input_id, position, last_time, lines FROM input_position "
-            "WHERE kind = %s AND head_bytes = %s AND head_sha256 = %s",
-            (kind, head_bytes, sha256),
+    for (length,) in lengths:
+        rows = database.fetch(
+            f"SELECT {_COLUMNS} FROM input_position WHERE kind = %s AND head_bytes = %s AND head_sha256 = %s",  # noqa: S608
+            (kind, length, _sha256(head[:length])),
         )
-        if found:
-            input_id, position, last_time, lines = found[0]
-            database.execute(
-                "UPDATE input_position SET name = %s, head_bytes = %s, head_sha256 = %s WHERE input_id = %s",
-                (name, head.head_bytes, head.sha256, input_id),
-            )
-            return InputPosition(
-                input_id, kind, name, head.head_bytes, head.sha256, position, seconds(last_time), lines
-            )
+        if rows:
+            return rows[0]
+    return None
+
+
+def _find_longer(database: Database, kind: str, head: bytes) -> tuple[Any, ...] | None:
+    """Find a known beginning that begins with this whole log: it is an older, shorter copy."""
+    if len(head) >= HEAD_BYTES:
+        return None
     rows = database.fetch(
-        "INSERT INTO input_position (kind, name, head_bytes, head_sha256, position) VALUES (%s, %s, %s, %s, 0) "
-        "ON CONFLICT (kind, head_bytes, head_sha256) DO UPDATE SET name = excluded.name "
-        "RETURNING input_id, position, last_time, lines",
-        (kind, name, head.head_bytes, head.sha256),
+        f"SELECT {_COLUMNS} FROM input_position "  # noqa: S608
+        "WHERE kind = %s AND head_bytes > %s AND substring(head FROM 1 FOR %s) = %s ORDER BY head_bytes LIMIT 1",
+        (kind, len(head), len(head), head),
     )
-    input_id, position, last_time, lines = rows[0]
-    return InputPosition(input_id, kind, name, head.head_bytes, head.sha256, position, seconds(last_time), lines)
+    return rows[0] if rows else None

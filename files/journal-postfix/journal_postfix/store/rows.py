@@ -102,7 +102,9 @@ UPDATE_TO: Final = (
 )
 LOAD_FROM: Final = (
     f"SELECT {_names(FROM_ALL)} FROM delivery_from "  # noqa: S608
-    "JOIN unnest(%s::integer[], %s::text[]) AS k (server_id, queue_id) USING (server_id, queue_id)"
+    "JOIN unnest(%s::integer[], %s::text[]) AS k (server_id, queue_id) USING (server_id, queue_id) "
+    # What ended long before the batch owns none of its lines; but a long queue id is never used again.
+    "WHERE ended IS NULL OR last_seen >= %s OR strpos(queue_id, 'z') > 10"
 )
 LOAD_TO: Final = (
     f"SELECT {_names(TO_ALL)} FROM delivery_to "  # noqa: S608

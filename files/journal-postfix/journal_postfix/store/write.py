@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
+from zlib import crc32
 
 from ..errors import InputBusyError
-from ..merge import QueueEntries, QueueEntry, recipient_key
-from .batch import Batch, InputPosition, is_noqueue, printable_host
+from ..merge import IN_DELIVERY_S, LATE_S, QueueEntries, QueueEntry, recipient_key
+from .batch import Batch, InputPosition, Unknown, is_noqueue, printable_host
 from .database import Database, RowRefused, timestamp
 from .rows import (
     ATTEMPT_COLUMNS,
@@ -58,6 +59,10 @@ MAX_UNKNOWN_SHAPES: Final = 2000
 OTHER_SHAPE: Final = "(other)"
 
 HOST_LOCK: Final = 0x6A70
+HOST_LOCKS: Final = 64
+
+# Instances of Postfix on one host; whoever can write to syslog can make names up.
+MAX_INSTANCES: Final = 200
 
 
 class Stored(NamedTuple):
@@ -89,8 +94,7 @@ class Writer:
         database = self.database
         self._know_servers(batch)
         with database.transaction():
-            for host in sorted({printable_host(message.host) for message in batch.messages}):
-                database.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (HOST_LOCK, host))
+            self._lock_hosts(batch)
             if begins is not None:
                 self._advance(begins, ends_at, last_time, len(batch))
             refused: list[tuple[list[int], str]] = []
@@ -101,26 +105,38 @@ class Writer:
             aside = self._set_aside(batch, refused)
         return Stored(*stored, aside)
 
+    def _lock_hosts(self, batch: Batch) -> None:
+        """Keep other writers off the hosts of this batch; by a few locks, for a log may name any number of hosts."""
+        hosts = {host for host, _, _ in batch.counters}
+        for number in sorted({crc32(host.encode("utf-8", "surrogatepass")) % HOST_LOCKS for host in hosts}):
+            self.database.execute("SELECT pg_advisory_xact_lock(%s, %s)", (HOST_LOCK, number))
+
     def _know_servers(self, batch: Batch) -> None:
-        missing = {unit.server for unit in batch.units} - self._server_ids.keys()
-        for host, instance in sorted(missing):
-            found = self.database.fetch(
-                "SELECT server_id FROM mail_server WHERE host = %s AND instance = %s", (host, instance)
+        for host, instance in dict.fromkeys(unit.server for unit in batch.units):
+            if (host, instance) not in self._server_ids:
+                server_id = self._server_id(host, instance)
+                if server_id is None:
+                    batch.give_up((host, instance), f"more than {MAX_INSTANCES} instances of Postfix on one host")
+                else:
+                    self._server_ids[host, instance] = server_id
+
+    def _server_id(self, host: str, instance: str) -> int | None:
+        find = "SELECT server_id FROM mail_server WHERE host = %s AND instance = %s"
+        found = self.database.fetch(find, (host, instance))
+        if not found:
+            self.database.execute(
+                "INSERT INTO mail_server (host, instance) SELECT %s, %s "
+                "WHERE (SELECT count(*) FROM mail_server WHERE host = %s) < %s ON CONFLICT DO NOTHING",
+                (host, instance, host, MAX_INSTANCES),
             )
-            if not found:
-                self.database.execute(
-                    "INSERT INTO mail_server (host, instance) VALUES (%s, %s) ON CONFLICT DO NOTHING", (host, instance)
-                )
-                found = self.database.fetch(
-                    "SELECT server_id FROM mail_server WHERE host = %s AND instance = %s", (host, instance)
-                )
-            self._server_ids[host, instance] = found[0][0]
+            found = self.database.fetch(find, (host, instance))
+        return found[0][0] if found else None
 
     def _advance(self, begins: InputPosition, ends_at: int, last_time: float | None, lines: int) -> None:
         moved = self.database.execute(
-            "UPDATE input_position SET position = %s, last_time = %s, lines = lines + %s, updated = now() "
+            "UPDATE input_position SET name = %s, position = %s, last_time = %s, lines = lines + %s, updated = now() "
             "WHERE input_id = %s AND position = %s",
-            (ends_at, timestamp(last_time), lines, begins.input_id, begins.position),
+            (begins.name, ends_at, timestamp(last_time or None), lines, begins.input_id, begins.position),
         )
         if not moved:
             raise InputBusyError(
@@ -136,7 +152,9 @@ class Writer:
         )
         if not keys:
             return QueueEntries()
-        rows = self.database.fetch(LOAD_FROM, ([key[0] for key in keys], [key[1] for key in keys]))
+        first = min(batch.messages[unit.line].time for unit in batch.units) - IN_DELIVERY_S - LATE_S
+        servers, queue_ids = [key[0] for key in keys], [key[1] for key in keys]
+        rows = self.database.fetch(LOAD_FROM, (servers, queue_ids, timestamp(first)))
         entries = [load_entry(row) for row in rows]
         if entries:
             self._load_recipients(batch, entries)
@@ -198,16 +216,15 @@ class Writer:
         for entry in changed:
             if entry.mail_id in missing:
                 continue
-            lines = entry.lines
             for key, recipient in entry.recipients.items():
                 if recipient.changed:
                     row = to_row(entry.mail_id, key, recipient)
-                    (old_to if recipient.stored else new_to).append(_Evidence(row, lines))
-            for key, time, columns in entry.attempts:
+                    (old_to if recipient.stored else new_to).append(_Evidence(row, recipient.lines))
+            for key, time, columns, line in entry.attempts:
                 attempt = (entry.mail_id, key, timestamp(time), *[columns[name] for name in ATTEMPT_COLUMNS])
-                attempts.append(_Evidence(attempt, lines))
+                attempts.append(_Evidence(attempt, (line,)))
             for event in entry.events:
-                events.append(_Evidence((entry.mail_id, timestamp(event[0]), *event[1:]), lines))
+                events.append(_Evidence((entry.mail_id, timestamp(event[0]), *event[1:-1]), event[-1:]))
         lost_to = self._copy(COPY_TO, new_to, refused)
         missing_to = {tuple(evidence.row[:2]) for evidence in lost_to}
         if missing_to:
@@ -279,32 +296,30 @@ class Writer:
         room = MAX_UNKNOWN_SHAPES - int(
             self.database.fetch("SELECT count(*) FROM unknown_line WHERE host = %s", (host,))[0][0]
         )
-        for (component, shape), group in shapes.items():
-            if (component, shape) not in known:
+        kept: dict[tuple[str, str], Unknown] = {}
+        for key, group in shapes.items():
+            if key not in known:
                 room -= 1
                 if room < 0:
-                    component, shape = "", OTHER_SHAPE
-            self.database.execute(
-                "INSERT INTO unknown_line (host, component, shape, lines, first_time, last_time, identifier, sample) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) "
-                "ON CONFLICT (host, component, shape) DO UPDATE SET lines = unknown_line.lines + excluded.lines, "
-                "first_time = least(unknown_line.first_time, excluded.first_time), "
-                "last_time = greatest(unknown_line.last_time, excluded.last_time)",
-                (
-                    host,
-                    component,
-                    shape,
-                    group.lines,
-                    timestamp(group.first),
-                    timestamp(group.last),
-                    group.identifier,
-                    group.sample,
-                ),
-            )
+                    key = ("", OTHER_SHAPE)
+            if key in kept:
+                kept[key].take(group)
+            else:
+                kept[key] = group
+        self.database.execute_values(
+            "INSERT INTO unknown_line (host, component, shape, lines, first_time, last_time, identifier, sample) "
+            "VALUES %s ON CONFLICT (host, component, shape) DO UPDATE SET lines = unknown_line.lines + excluded.lines, "
+            "first_time = least(unknown_line.first_time, excluded.first_time), "
+            "last_time = greatest(unknown_line.last_time, excluded.last_time)",
+            [
+                (host, *key, group.lines, timestamp(group.first), timestamp(group.last), group.identifier, group.sample)
+                for key, group in kept.items()
+            ],
+        )
 
     def _set_aside(self, batch: Batch, refused: list[tuple[list[int], str]]) -> int:
-        rows = [(message, reason) for message, reason in batch.set_aside]
-        rows += [(batch.messages[line], reason) for lines, reason in refused for line in lines]
+        reasons = {line: reason for lines, reason in reversed(refused) for line in lines}
+        rows = [*batch.set_aside, *[(batch.messages[line], reason) for line, reason in sorted(reasons.items())]]
         for message, reason in rows:
             self.database.execute(
                 'INSERT INTO set_aside (host, "time", line, reason) VALUES (%s, %s, %s, %s)',

@@ -169,6 +169,7 @@ CREATE TABLE input_position (
     input_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind text NOT NULL CONSTRAINT input_position_kind CHECK (kind IN ('logfile', 'journal')),
     name text NOT NULL,
+    head bytea NOT NULL,
     head_bytes bigint NOT NULL,
     head_sha256 text NOT NULL,
     position bigint NOT NULL,
@@ -180,7 +181,8 @@ CREATE TABLE input_position (
 );
 COMMENT ON TABLE input_position IS
 'How far each input has been stored; written in the transaction that stores what the input gave (exactly once)';
-COMMENT ON COLUMN input_position.head_sha256 IS 'Of the first head_bytes of the uncompressed log: its identity';
+COMMENT ON COLUMN input_position.head IS 'The beginning of the uncompressed log: its identity';
+COMMENT ON COLUMN input_position.head_sha256 IS 'Of head';
 COMMENT ON COLUMN input_position.position IS 'Where to go on: byte offset in the uncompressed log';
 
 CREATE TABLE line_counter (
