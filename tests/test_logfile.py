@@ -165,41 +165,27 @@ def test_progress_counts_raw_bytes(compress: Callable[[bytes], bytes], write: Wr
         assert logfile.progress() == (len(raw), len(raw))
 
 
-def test_fingerprint_is_that_of_the_decompressed_beginning(compress: Callable[[bytes], bytes], write: Write) -> None:
+def test_the_head_is_the_decompressed_beginning(compress: Callable[[bytes], bytes], write: Write) -> None:
     data = lines(5_000)
-    plain = Logfile(write(data, name="plain"))
-    with plain, Logfile(write(compress(data))) as logfile:
-        whole = logfile.fingerprint()
-        assert whole == plain.fingerprint()
-        assert whole is not None
-        assert whole.head_bytes == HEAD_BYTES
-        assert logfile.fingerprint(100) == plain.fingerprint(100) != whole
+    with Logfile(write(compress(data))) as logfile:
+        assert logfile.head() == data[:HEAD_BYTES]
         assert len(list(iter_logfile_messages(logfile, OPTIONS))) == 5_000
     with Logfile(write(compress(data[:100]), name="short")) as logfile:
-        short = logfile.fingerprint()
-        assert short is not None
-        assert short.head_bytes == 100
-        assert logfile.fingerprint(101) is None
-    with Logfile(write(compress(data[:300]), name="grown")) as logfile:
-        assert logfile.fingerprint(100) == short
+        assert logfile.head() == data[:100]
 
 
-def test_fingerprint_sees_a_file_grow(write: Write) -> None:
+def test_the_head_sees_a_file_grow(write: Write) -> None:
     path = write(lines(10))
     with Logfile(path) as logfile:
-        first = logfile.fingerprint()
+        assert logfile.head() == lines(10)
         write(lines(1000))
-        assert first is not None
-        assert logfile.fingerprint(first.head_bytes) == first
-        later = logfile.fingerprint(first.head_bytes + 1)
-        assert later is not None
-        assert later.head_bytes == first.head_bytes + 1
+        assert logfile.head() == lines(1000)[:HEAD_BYTES]
 
 
 def test_empty_files(compress: Callable[[bytes], bytes], write: Write) -> None:
     for name, data in (("packed", compress(b"")), ("empty", b"")):
         with Logfile(write(data, name=name)) as logfile:
-            assert logfile.fingerprint() is None
+            assert logfile.head() == b""
             assert logfile.first_time() is None
             assert list(iter_logfile_messages(logfile, OPTIONS)) == []
 
@@ -398,7 +384,7 @@ def test_no_descriptor_is_left_behind(compress: Callable[[bytes], bytes], write:
     before = open_files()
     with Logfile(write(raw)) as logfile:
         logfile.first_time()
-        logfile.fingerprint()
+        logfile.head()
         next(iter_logfile_messages(logfile, OPTIONS))
     with pytest.raises(InputError):
         Logfile(write(b"\0binary", name="bad"))
@@ -826,8 +812,7 @@ def test_pipe(compress: Callable[[bytes], bytes], pipe: Callable[[bytes], None],
     with Logfile("-") as logfile, Logfile(write(data)) as file:
         assert logfile.name == "stdin"
         assert logfile.first_time(OPTIONS) == plain[0].time
-        assert logfile.fingerprint() == file.fingerprint()
-        assert logfile.fingerprint(100) == file.fingerprint(100)
+        assert logfile.head() == file.head()
         assert list(iter_logfile_messages(logfile, OPTIONS, plain[4].position, plain[4].time)) == plain[5:]
         assert logfile.progress() == (len(compress(data)), None)
 
@@ -848,7 +833,7 @@ def test_year_of_a_pipe_comes_from_the_clock(pipe: Callable[[bytes], None]) -> N
 def test_empty_pipe(pipe: Callable[[bytes], None]) -> None:
     pipe(b"")
     with Logfile("-") as logfile:
-        assert logfile.fingerprint() is None
+        assert logfile.head() == b""
         assert list(iter_logfile_messages(logfile, OPTIONS)) == []
 
 

@@ -16,7 +16,6 @@ finished after all, its rest is a message without identifier, whatever it looks 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import time
@@ -42,17 +41,6 @@ FIRST_TIME_BYTES = 1 << 20
 OPEN_FILES = 256  # of a sorted list; the others are opened again when their turn comes
 
 _JOURNAL_MAGIC = b"LPKSHHRH"
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """The identity of a log's beginning, the same for a file and its compressed copy.
-
-    `head_bytes` is how many decompressed bytes from the start it covers, at most `HEAD_BYTES`; `sha256` is in hex.
-    """
-
-    head_bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -181,17 +169,6 @@ class Logfile:
             self._fd = None
 
     # ---- looking at it
-
-    def fingerprint(self, head_bytes: int | None = None) -> Fingerprint | None:
-        """Identify the file by its first `head_bytes` decompressed bytes (default: all there are, up to `HEAD_BYTES`).
-
-        None if it is empty or shorter than that. (A compressed file so damaged that nothing can be read is not opened.)
-        """
-        size = HEAD_BYTES if head_bytes is None else min(head_bytes, HEAD_BYTES)
-        head = self._first_bytes(size)
-        if not head or (head_bytes is not None and len(head) < head_bytes):
-            return None
-        return Fingerprint(len(head), hashlib.sha256(head).hexdigest())
 
     def head(self) -> bytes:
         """Give the decompressed beginning, `HEAD_BYTES` or all there is: by it a log is known again."""
