@@ -6,7 +6,11 @@ Takes nothing, gives `ENTRIES`.
 from __future__ import annotations
 
 from .grammar import entry, named, nothing
-from .tokens import QUEUE_ID
+from .tokens import QUEUE_ID, QUOTED_LOCAL
+
+# Without angle brackets and, in the internal form, without quotes: an address with quotes or without blanks ends at the
+# first `: `, any other at the last, for the reason is Postfix's own.
+_RECIPIENT = rf'{QUOTED_LOCAL}[^ "]*?|[^ "@]*+@[^ "]*?|.*(?=: )|.*'
 
 ENTRIES = (
     entry(
@@ -16,12 +20,11 @@ ENTRIES = (
         rf"(sender|postmaster) (non-delivery|delay|delivery status) notification: ({QUEUE_ID})",
         named("to_whom", "notification", "bounce_queue_id"),
     ),
-    # The address has neither angle brackets nor quotes; the first `: ` ends it.
     entry(
         "bounce.failed",
         "bounce",
         "sender postmaster",
-        r"(sender|postmaster) notification failed(?: to (.*?))?(?:: (.*))?",
+        rf"(sender|postmaster) notification failed(?: to ({_RECIPIENT}))?(?:: (.*))?",
         named("to_whom", "recipient", "reason"),
         action="notification_failed",
         severe=True,

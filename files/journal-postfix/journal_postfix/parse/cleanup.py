@@ -9,7 +9,7 @@ import re
 
 from .context import decided, put_reply, split_origin
 from .grammar import Fields, entry, named
-from .tokens import CLIENT, NUMBER, STAGE
+from .tokens import CLIENT, NUMBER, STAGE, is_cut
 
 
 def _put_checked(fields: Fields, kind: str, content: str) -> None:
@@ -23,9 +23,14 @@ def _put_checked(fields: Fields, kind: str, content: str) -> None:
 def _checked(fields: Fields, match: re.Match[str]) -> bool:
     """Convert `ACTION: CLASS CONTENT from ORIGIN; CONTEXT: TEXT` (cleanup_act_log, src/cleanup/cleanup_message.c)."""
     action, kind, rest = match.groups()
-    split = split_origin(fields, rest)
+    split = split_origin(fields, rest, match.string)
     if split is None:
-        return False
+        if "; from=<" not in rest and not is_cut(match.string):
+            return False
+        # Where the content ends cannot be told, but what the check did can.
+        fields["action"] = action
+        fields["class"] = kind
+        return True
     fields["action"] = action
     content, text = split
     _put_checked(fields, kind, content)
@@ -39,11 +44,12 @@ def _checked(fields: Fields, match: re.Match[str]) -> bool:
 
 def _mime_error(fields: Fields, match: re.Match[str]) -> bool:
     """Convert `reject: mime-error REASON: CONTENT from ORIGIN; from=<S> to=<R>` (cleanup_mime_error_callback)."""
-    split = split_origin(fields, match[2])
-    if split is None:
+    split = split_origin(fields, match[2], match.string)
+    if split is None and "; from=<" not in match[2] and not is_cut(match.string):
         return False
     fields["reason"] = match[1]
-    fields["header"] = split[0]
+    if split is not None:
+        fields["header"] = split[0]
     return True
 
 

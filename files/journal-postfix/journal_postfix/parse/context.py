@@ -10,17 +10,22 @@ the strict grammar allows nowhere but in a SASL user name. Hence the rule for `s
 may not contain parts of a context, unless nothing else reads and the line is not cut. (A user whose *login name* ends
 with a whole context could still fake one; the log alone cannot tell.)
 
-Postfix <= 3.4 (or info_log_address_format = internal) logs addresses unquoted; only when no strict reading exists are
-they taken as they stand.
+All this needs the end of the line. In one that was cut at 2000 bytes the closing `"` or the rest of the real context
+may be gone; there a context counts only if nothing else in the line looks like the beginning of one, and without what
+the cut may have shortened: better no element than a wrong one.
+
+Postfix <= 3.4 (or info_log_address_format = internal) logs addresses unquoted; only when nothing else reads are they
+taken as they stand. (Such an address that holds a whole context with a user's name reads like a login name of a newer
+Postfix that holds the end of one, and the log alone cannot tell; the newer one is believed.)
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .grammar import Fields
-from .tokens import ADDRESS, DSN, HELO, PROTO, XTEXT, compiled, last_places
+from .tokens import ADDRESS, DSN, HELO, PROTO, QUOTED_LOCAL, XTEXT, compiled, is_cut, last_places, only_place
 
 # log_whatsup() (src/smtpd/smtpd_check.c): each part brings its own leading blank; smtpd always has a protocol.
 _SASL = rf"(?: sasl_method=([^ ]++))?+(?: sasl_username=(.*?))?(?: sasl_sender={XTEXT})?+"
@@ -49,14 +54,15 @@ _ACTION_CONTEXT = compiled(
     rf"; from=<{ADDRESS}>(?: to=<{ADDRESS}>)?+(?: proto={PROTO})?+(?: helo=<{HELO}>)?+(?:: (.*))?+"
 )
 _ACTION_PLACE = compiled("; (?=from=<)")
+_FROM = " from "
 _ACTION_AFTER_ADDRESSES = compiled(rf" proto={PROTO}(?: helo=<{HELO}>)?+(?:: (.*))?+")
-
+_QUOTED_SENDER = compiled(rf"; from=<{QUOTED_LOCAL}")
+# The end of a quoted address, whatever its domain is: in a rule's text it shows that the context before it is a fake
+# one in that address.
+_QUOTED_END = compiled('"(?:@[^@>]*+)?+>')
 
 # A fake context in TEXT would make the real one its user name; one in a quoted local part, the rest of the real one.
 _NO_USERNAME = compiled(r"; (?:from=<|to=<|proto=|helo=<)| helo=<|> proto=")
-
-# Postfix cuts at 2000 bytes; a few less, lest the exact count or a character that was cut matter.
-_CUT = 1990
 
 
 def _is_username(name: str | None) -> bool:
@@ -119,11 +125,26 @@ _FILTER_READERS: tuple[_Reader, ...] = (_bracketed_context, _any_bracketed_conte
 _CLEANUP_READERS: tuple[_Reader, ...] = (_cleanup_context, _raw_context)
 
 
+def _only_context(read: _Reader, text: str) -> tuple[int, _Groups] | None:
+    """Read the context of a line that was cut, which must have one place for it, without what has no end of its own."""
+    at = only_place(_PLACE, text)
+    groups = read(text, at) if at is not None else None
+    if at is None or groups is None:
+        return None
+    sender, recipient, proto, helo = groups[:4]
+    return at, (sender, recipient, proto if helo is not None else None, helo, None, None, None)
+
+
+def _last_context(readers: tuple[_Reader, ...], text: str) -> tuple[int, _Groups] | None:
+    """Read the last context that reads, by the strictest reader that reads any."""
+    places = last_places(_PLACE, text)
+    return next(((at, groups) for read in readers for at in places if (groups := read(text, at))), None)
+
+
 def split_context(fields: Fields, text: str, line: str) -> str:
     """Store the elements of the context at the end of `text`, and give the text before it; all of it if there is none.
 
-    The line's component and action, which must be stored before, tell who wrote the context. In a whole `line` that was
-    cut, only the strict reading counts: what else reads there may be TEXT's own.
+    The line's component and action, which must be stored before, tell who wrote the context. `line` is the whole one.
     """
     if fields["component"] == "cleanup":
         readers = _CLEANUP_READERS
@@ -135,15 +156,10 @@ def split_context(fields: Fields, text: str, line: str) -> str:
     at = text.rfind("; ")
     if at < 0:
         return text.removesuffix(";")
-    groups = readers[0](text, at)
+    cut = is_cut(line)
+    groups = readers[0](text, at) if not cut else None
     if groups is None:
-        if len(line.encode("utf-8", "surrogatepass")) >= _CUT:
-            readers = readers[:1]
-        places = last_places(_PLACE, text)
-        found = next(
-            ((at, groups) for read in readers for at in places if (groups := read(text, at))),
-            None,
-        )
+        found = _only_context(readers[0], text) if cut else _last_context(readers, text)
         # An error of the server itself has no context, and in a line that was cut at 2000 bytes it is gone; what is
         # left ends with the text's own `;` when the cut fell behind it.
         if found is None:
@@ -193,9 +209,16 @@ def _is_optional_text(text: str | None) -> bool:
     return text is None or (" helo=<" not in text and "> to=<" not in text and "; from=<" not in text)
 
 
-def _strict_action(text: str, at: int) -> _Groups | None:
+def _only_action(text: str, at: int) -> _Groups | None:
+    """Read a header check's context in the one place for it."""
     match = _ACTION_CONTEXT.fullmatch(text, at)
     return match.groups() if match is not None and _is_optional_text(match[5]) else None
+
+
+def _strict_action(text: str, at: int) -> _Groups | None:
+    """Read a header check's context in a place that may be in the quoted address of another one."""
+    groups = _only_action(text, at)
+    return groups if groups is not None and _QUOTED_END.search(groups[4] or "") is None else None
 
 
 def _raw_action(text: str, at: int) -> _Groups | None:
@@ -208,41 +231,76 @@ def _raw_action(text: str, at: int) -> _Groups | None:
             return None
         after = rest.groups()
     else:
-        # Local mail has neither protocol nor HELO name: the addresses end at the first `>: `, or with the line.
-        close = text.find(">: ", at)
+        # Local mail has neither protocol nor HELO name: the addresses end at the first `>: `, or with the line. Quotes
+        # there are those of a newer Postfix, before a domain that is none.
+        quoted = _QUOTED_SENDER.match(text, at)
+        close = text.find(">: ", at if quoted is None else quoted.end())
         after = (None, None, None if close < 0 else text[close + 3 :])
         if close < 0:
             if not text.endswith(">"):
                 return None
             close = len(text) - 1
-    if not _is_optional_text(after[2]):
+    if not _is_optional_text(after[2]) or _QUOTED_END.search(after[2] or ""):
         return None
     sender, to, recipient = text[at + 8 : close].partition("> to=<")
     return (sender, recipient if to else None, *after)
 
 
-def split_origin(fields: Fields, text: str) -> tuple[str, str | None] | None:
+def _origin(text: str, at: int) -> re.Match[str] | None:
+    """Read ` from ORIGIN` in front of `at`."""
+    start = text.rfind(_FROM, 0, at)
+    return _ORIGIN.fullmatch(text, start + len(_FROM), at) if start >= 0 else None
+
+
+def _action_readings(text: str, places: list[int], read: _Reader) -> Iterator[tuple[re.Match[str], _Groups]]:
+    for at in places:
+        origin = _origin(text, at)
+        groups = read(text, at) if origin is not None else None
+        if origin is not None and groups is not None:
+            yield origin, groups
+
+
+def _text_length(reading: tuple[re.Match[str], _Groups]) -> int:
+    return len(reading[1][4] or "")
+
+
+def _origin_and_context(text: str, cut: bool) -> tuple[re.Match[str], _Groups] | None:
+    at = only_place(_ACTION_PLACE, text)
+    origin = _origin(text, at) if at is not None else None
+    if at is not None and origin is not None:
+        groups = _only_action(text, at)
+        if cut:
+            # What is left of the context does not matter, but for what the cut may have shortened.
+            sender, recipient, proto, helo, reason = groups or (None,) * 5
+            return origin, (sender, recipient, proto if helo is not None else None, helo, reason)
+        if groups is not None:
+            return origin, groups
+    if cut:
+        return None
+    places = last_places(_ACTION_PLACE, text)
+    # A fake context would have the rest of the real one for its TEXT.
+    strict = min(_action_readings(text, places, _strict_action), key=_text_length, default=None)
+    return strict or next(_action_readings(text, places, _raw_action), None)
+
+
+def split_origin(fields: Fields, text: str, line: str) -> tuple[str, str | None] | None:
     """Split `CONTENT from ORIGIN; from=<S> to=<R> proto=P helo=<H>: TEXT`, storing origin and context.
 
-    Give the content and the optional TEXT; None, with nothing stored, when no place reads like an origin.
+    Give the content and the optional TEXT; None, with nothing stored, when no place reads like an origin, or when it
+    cannot be told which does. `line` is the whole one.
     """
-    places = last_places(_ACTION_PLACE, text)
-    for read in (_strict_action, _raw_action):
-        for at in places:
-            start = text.rfind(" from ", 0, at)
-            origin = _ORIGIN.fullmatch(text, start + 6, at) if start >= 0 else None
-            groups = read(text, at) if origin is not None else None
-            if origin is None or groups is None:
-                continue
-            fields["origin"] = origin[0]
-            hostname, ip, port = origin.groups()
-            if hostname is not None:
-                fields["client_hostname"] = hostname
-                fields["client_ip"] = ip
-                if port is not None:
-                    fields["client_port"] = int(port)
-            for name, value in zip(_NAMES[:4], groups[:4], strict=True):
-                if value is not None:
-                    fields[name] = value
-            return text[:start], groups[4]
-    return None
+    reading = _origin_and_context(text, is_cut(line))
+    if reading is None:
+        return None
+    origin, groups = reading
+    fields["origin"] = origin[0]
+    hostname, ip, port = origin.groups()
+    if hostname is not None:
+        fields["client_hostname"] = hostname
+        fields["client_ip"] = ip
+        if port is not None:
+            fields["client_port"] = int(port)
+    for name, value in zip(_NAMES[:4], groups[:4], strict=True):
+        if value is not None:
+            fields[name] = value
+    return text[: origin.start() - len(_FROM)], groups[4]

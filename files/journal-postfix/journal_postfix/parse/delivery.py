@@ -8,6 +8,10 @@ the text's own cannot be told.
 
 Postfix <= 3.4 logs addresses unquoted: then they end at the first `>, relay=` from which the line reads to its end. A
 sender of that time who puts a whole fake line into a recipient's address cannot be told from a real one.
+
+Since 3.5 only the domain can do that, which sendmail(1) takes as it is: `a@"x>, relay=…"`. No mail can go there, hence
+the line is error(8)'s and ends with `relay=none, …, status=bounced (bad address syntax)`, and the address is all that
+stands before. (An alias of such an address, `orig_to`, needs a table that matches anything.)
 """
 
 from __future__ import annotations
@@ -16,18 +20,21 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from .grammar import Convert, Fields, entry, named
+from .grammar import Convert, Fields, entry, named, whole
 from .queued import forwarded_as, queued_as
-from .tokens import ADDRESS, DSN, NUMBER, RELAY, SECONDS, compiled, last_places
+from .tokens import ADDRESS, ADDRESS_OR_LITERAL, DSN, NUMBER, RELAY, SECONDS, compiled, last_places
 
 _MIDDLE = (
     rf" relay={RELAY},(?: conn_use=({NUMBER}),)?+ delay=({SECONDS}),"
     rf" delays=({SECONDS})/({SECONDS})/({SECONDS})/({SECONDS}),"
     rf"(?: tls=([^ ,]++),)?+ dsn={DSN}, status=([A-Za-z-]++) \((.*)"
 )
-_STATUS = rf"to=<{ADDRESS}>,(?: orig_to=<{ADDRESS}>,)?+{_MIDDLE}"
+_STATUS = rf"to=<{ADDRESS_OR_LITERAL}>,(?: orig_to=<{ADDRESS_OR_LITERAL}>,)?+{_MIDDLE}"
+_STATUS_LINE = compiled(_STATUS)
 _AFTER_ADDRESSES = compiled(_MIDDLE)
 _RAW_END = compiled(">, (?=relay=)")
+_BAD_ADDRESS_END = ">, relay=none, "
+_TWO_ADDRESSES = compiled(rf"{ADDRESS_OR_LITERAL}>, orig_to=<{ADDRESS_OR_LITERAL}")
 
 
 class _Seconds(dict[str, float]):
@@ -109,14 +116,45 @@ def _quoted(put: _Put) -> Convert:
     return convert
 
 
-def _raw(put: _Put) -> Convert:
+def _is_relayless(groups: _Groups) -> bool:
+    """Tell whether `relay=none`, as in every line of an agent that goes nowhere."""
+    relay = groups[2:6]
+    return relay == ("none", None, None, None)
+
+
+def _quoted_relayless(fields: Fields, match: re.Match[str]) -> bool:
+    groups = match.groups()
+    if not _is_relayless(groups):
+        return False
+    _plain(fields, groups)
+    return True
+
+
+def _bad_address(fields: Fields, match: re.Match[str]) -> bool:
+    """Convert error(8)'s line about an address that is none, which ends with the line's last `>, relay=none`."""
+    rest: str = match[1]
+    at = rest.rfind(_BAD_ADDRESS_END)
+    middle = _AFTER_ADDRESSES.fullmatch(rest, at + 2) if at >= 0 else None
+    if middle is None:
+        return False
+    # Only here a remote server's words, which may be such an end, are in a line of error(8).
+    usual = _STATUS_LINE.fullmatch(match.string, match.start())
+    if usual is not None and usual.groups()[-1].startswith("delivery temporarily suspended: "):
+        return False
+    addresses = rest[:at]
+    both = _TWO_ADDRESSES.fullmatch(addresses)
+    _plain(fields, (*(both.groups() if both is not None else (addresses, None)), *middle.groups()))
+    return True
+
+
+def _raw(put: _Put, relayless: bool) -> Convert:
     """Convert a line whose addresses are in the internal form of Postfix <= 3.4."""
 
     def convert(fields: Fields, match: re.Match[str]) -> bool:
         rest: str = match[1]
         for at in reversed(last_places(_RAW_END, rest)):
             middle = _AFTER_ADDRESSES.fullmatch(rest, at + 2)
-            if middle is not None:
+            if middle is not None and (not relayless or _is_relayless((None, None, *middle.groups()))):
                 recipient, mark, orig_to = rest[:at].partition(">, orig_to=<")
                 put(fields, (recipient, orig_to if mark else None, *middle.groups()))
                 return True
@@ -125,24 +163,28 @@ def _raw(put: _Put) -> Convert:
     return convert
 
 
-_AGENTS: tuple[tuple[str, _Put], ...] = (
-    ("smtp lmtp", _smtp),
-    ("local", _local),
-    ("virtual pipe error discard qmgr oqmgr cleanup", _plain),
+_RELAYLESS = "error qmgr oqmgr cleanup"
+_AGENTS: tuple[tuple[str, Convert, Convert], ...] = (
+    ("smtp lmtp", _quoted(_smtp), _raw(_smtp, relayless=False)),
+    ("local", _quoted(_local), _raw(_local, relayless=False)),
+    ("virtual pipe discard", _quoted(_plain), _raw(_plain, relayless=False)),
+    (_RELAYLESS, _quoted_relayless, _raw(_plain, relayless=True)),
 )
+_PASSED = named("recipient", "transport")
 
 ENTRIES = (
-    *(entry("delivery.status", who, "to", _STATUS, _quoted(put), action="delivery") for who, put in _AGENTS),
-    *(entry("delivery.status", who, "to", r"to=<(.*)", _raw(put), action="delivery") for who, put in _AGENTS),
+    entry("delivery.status", "error", "to", r"to=<(.*\(bad address syntax\))", whole(_bad_address), action="delivery"),
+    *(entry("delivery.status", who, "to", _STATUS, quoted, action="delivery") for who, quoted, _ in _AGENTS),
+    *(entry("delivery.status", who, "to", r"to=<(.*)", whole(raw), action="delivery") for who, _, raw in _AGENTS),
     *(
         entry(
             "delivery.pass",
             "smtp lmtp local virtual",
             "passing",
             rf"passing <{address}> to transport=([^ ]++)",
-            named("recipient", "transport"),
+            convert,
             action="pass_transport",
         )
-        for address in (ADDRESS, "(.*)")
+        for address, convert in ((ADDRESS, _PASSED), ("(.*)", whole(_PASSED)))
     ),
 )

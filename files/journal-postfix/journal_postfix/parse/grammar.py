@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from .tokens import compiled
+from .tokens import compiled, is_cut
 
 Fields = dict[str, Any]
 Convert = Callable[[Fields, re.Match[str]], bool]
@@ -41,6 +41,15 @@ class Entry(NamedTuple):
 def nothing(fields: Fields, match: re.Match[str]) -> bool:
     """Convert a line that has no elements besides its action and queue id."""
     return True
+
+
+def whole(convert: Convert) -> Convert:
+    """Give the converter that refuses a line that was cut: for addresses that end where the rest fits."""
+
+    def convert_whole(fields: Fields, match: re.Match[str]) -> bool:
+        return not is_cut(match.string) and convert(fields, match)
+
+    return convert_whole
 
 
 def named(*names: str) -> Convert:

@@ -37,11 +37,12 @@ ENTRIES = (
         named("local_part"),
         severe=True,
     ),
+    # The address, in the internal form, may hold such words; what is behind Postfix's own is configuration.
     entry(
         "virtual.warn",
         "virtual",
         "recipient",
-        r"recipient (.*?): ((?:not found in|bad uid|bad gid|bad mailbox path|destination ).*)",
+        r"recipient (.*): ((?:not found in|bad uid|bad gid|bad mailbox path|destination ).*)",
         named("recipient", "reason"),
         queue_id=None,
         severe=True,

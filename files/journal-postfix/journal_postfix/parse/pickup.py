@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from .grammar import Fields, entry, named
+from .grammar import Fields, entry, named, whole
 from .tokens import ADDRESS, ANY_QUEUE_ID, NUMBER, QUEUE_ID
 
 
@@ -28,6 +28,8 @@ _WARNINGS = (
     r"open input file .*",
 )
 
+_UID = named("uid:int", "sender", "orig_queue_id")
+
 ENTRIES = (
     *(
         entry(
@@ -35,9 +37,9 @@ ENTRIES = (
             "pickup",
             "uid",
             rf"uid=({NUMBER}) from=<{address}>(?: orig_id=({ANY_QUEUE_ID}))?+",
-            named("uid:int", "sender", "orig_queue_id"),
+            convert,
         )
-        for address in (ADDRESS, "(.*?)")
+        for address, convert in ((ADDRESS, _UID), ("(.*?)", whole(_UID)))
     ),
     # The message that could not be written is named in the text (pickup_copy, src/pickup/pickup.c).
     entry(

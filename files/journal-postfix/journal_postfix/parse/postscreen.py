@@ -10,17 +10,25 @@ import re
 
 from .context import put_reply
 from .grammar import Fields, entry, named
-from .tokens import ENDPOINT, NUMBER, compiled
+from .tokens import ENDPOINT, NUMBER, QUOTED_LOCAL, compiled, is_cut
 
 _PSC = "postscreen"
 _CLIENT_NAMES = ("client_ip", "client_port:int")
 
 # "; from=<%s>, to=<%s>, proto=%s, helo=<%s>" (src/postscreen/postscreen_smtpd.c). The addresses are what stood between
-# the angle brackets of the command, where `>` ends them only outside of double quotes (psc_extract_addr).
-_QUOTED = r'((?:[^">]++|"[^"]*+")*+)'
-_CONTEXT = compiled(rf"; from=<{_QUOTED}>, to=<{_QUOTED}>, proto=(SMTP|ESMTP), helo=<(.*)>")
-_RAW_CONTEXT = compiled(r"; from=<((?:(?!>, to=<).)*+)>, to=<([^>]*+)>, proto=(SMTP|ESMTP), helo=<(.*)>")
-_NAMES = ("sender", "recipient", "proto", "helo")
+# the angle brackets of the command, where `>` ends them only outside of double quotes (psc_extract_addr); what was
+# quoted there is quoted here only in the local part. The domain has no `@`, and ends where the next element can begin.
+# (Undecidable: a domain that holds the next elements, and a HELO name that does. Both are the same client's.)
+_LOCAL = rf'(?:{QUOTED_LOCAL}|[^"@>]*+)'
+_AFTER_SENDER = ", to=<"
+_AFTER_RECIPIENT = ", proto=E?SMTP, helo=<"
+_CONTEXT = compiled(
+    rf"; from=<({_LOCAL}(?:@[^@>]*+(?:>(?!{_AFTER_SENDER})[^@>]*+)*+)?+)>"
+    rf", to=<({_LOCAL}(?:@[^@>]*+(?:>(?!{_AFTER_RECIPIENT})[^@>]*+)*+)?+)>"
+    r", proto=(SMTP|ESMTP), helo=<(.*)"
+)
+# Unquoted, by Postfix <= 3.4.
+_RAW_CONTEXT = compiled(r"; from=<((?:(?!>, to=<).)*+)>, to=<([^>]*+)>, proto=(SMTP|ESMTP), helo=<(.*)")
 
 
 def _reject(fields: Fields, match: re.Match[str]) -> bool:
@@ -31,10 +39,17 @@ def _reject(fields: Fields, match: re.Match[str]) -> bool:
     fields["client_port"] = int(port)
     at = text.find("; from=<")
     if at >= 0:
-        context = _CONTEXT.fullmatch(text, at) or _RAW_CONTEXT.fullmatch(text, at)
-        if context is not None:
-            for name, value in zip(_NAMES, context.groups(), strict=True):
-                fields[name] = value
+        cut = is_cut(match.string)
+        context = _CONTEXT.fullmatch(text, at)
+        if context is None and not cut:
+            context = _RAW_CONTEXT.fullmatch(text, at)
+        if context is not None and (cut or text[-1] == ">"):
+            sender, recipient, proto, helo = context.groups()
+            fields["sender"] = sender
+            fields["recipient"] = recipient
+            fields["proto"] = proto
+            if text[-1] == ">":
+                fields["helo"] = helo[:-1]
             text = text[:at]
     put_reply(fields, text)
     return True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from .grammar import Fields, entry, named
+from .grammar import Convert, Fields, entry, named, whole
 from .tokens import ADDRESS, NUMBER
 
 _QMGR = "qmgr oqmgr"
@@ -23,8 +23,14 @@ def _active(fields: Fields, match: re.Match[str]) -> bool:
     return True
 
 
-# Postfix <= 3.4 does not quote addresses: what the strict form refuses reads up to the last fitting end.
-_ADDRESSES = (ADDRESS, "(.*)")
+def _each_form(convert: Convert) -> tuple[tuple[str, Convert], ...]:
+    """Give the forms of an address, and the converter for each.
+
+    Postfix <= 3.4 does not quote addresses: what the strict form refuses reads up to the last fitting end. In a line
+    that was cut this may be the address's own.
+    """
+    return ((ADDRESS, convert), ("(.*)", whole(convert)))
+
 
 ENTRIES = (
     *(
@@ -33,9 +39,9 @@ ENTRIES = (
             _QMGR,
             "from",
             rf"from=<{address}>, size=({NUMBER}), nrcpt=({NUMBER}) \(queue ([a-z]++)\)",
-            _active,
+            convert,
         )
-        for address in _ADDRESSES
+        for address, convert in _each_form(_active)
     ),
     entry("qmgr.removed", "qmgr oqmgr postsuper", "removed", "removed"),
     *(
@@ -44,9 +50,9 @@ ENTRIES = (
             _QMGR,
             "from",
             rf"from=<{address}>, status=(expired|force-expired), returned to sender",
-            named("sender", "status"),
+            convert,
         )
-        for address in _ADDRESSES
+        for address, convert in _each_form(named("sender", "status"))
     ),
     entry("qmgr.skipped", _QMGR, "skipped", "skipped, still being delivered"),
     entry(

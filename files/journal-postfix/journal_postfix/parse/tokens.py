@@ -46,10 +46,19 @@ ENDPOINT = rf"\[([^ \[\]]++)\]:({PORT})"
 
 # "If the local-part of the address needs quoting, put it in double quotes; `"` and `\` take a backslash"
 # (quote_822_local, src/global/quote_822_local.c; info_log_address_format = external, since Postfix 3.5).
-# Outside such a quoted string an address has neither angle brackets nor `"` nor blanks: trivial-rewrite(8) has refused
-# domains that are none before anything is logged. One group, without the angle brackets.
-_QUOTED_LOCAL = r'"(?:[^"\\]++|\\.)*+"(?:@[^<>" ]*+)?+'
-ADDRESS = rf'([^<>" ]*+|{_QUOTED_LOCAL})'
+# The domain is written as it is. smtpd(8) has trivial-rewrite(8) refuse domains that are none before it logs anything;
+# mail by sendmail(1) can have any text without `@` there (`a@"x>, y"` as `a@x>, y`, `a@[x> y]`), until error(8) returns
+# it for its "bad address syntax". Such an address is none here, and reads as an unquoted one of Postfix <= 3.4: what
+# can be anything could cross the end of the quoted address that it stands in.
+# One group, without the angle brackets.
+QUOTED_LOCAL = r'"(?:[^"\\]++|\\.)*+"'
+_UNQUOTED = r'[^<>" \[\]]*+'
+_BEFORE_LITERAL = rf"(?:{QUOTED_LOCAL}@)?+{_UNQUOTED}"
+ADDRESS = rf'({_UNQUOTED}(?:\[[^<>" \[\]]*+\])?+|{QUOTED_LOCAL}(?:@{_UNQUOTED}(?:\[[^<>" \[\]]*+\])?+)?+)'
+
+# The same or with any text between the square brackets of an address literal: only where one place alone can be the
+# address's, as at the beginning of a line.
+ADDRESS_OR_LITERAL = rf"({ADDRESS[1:-1]}|{_BEFORE_LITERAL}\[[^\]]*+\])"
 
 # "#define NEUTER_CHARACTERS " <>()\\\";@"" (src/smtpd/smtpd.c): HELO names and all XFORWARD values, each replaced by ?.
 HELO = r'([^ <>()\\";@]*+)'
@@ -80,14 +89,23 @@ def compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.DOTALL)
 
 
-# Postfix cuts every text at 2000 bytes (src/util/msg_syslog.c): room for fewer than this many places where
-# something could begin. A longer line is not Postfix's; there a few have to do, so that the work stays bounded.
-_LONGEST_LINE = 4000
-_MAX_PLACES = 300
-_MAX_PLACES_IF_LONGER = 16
+# Postfix cuts every text at 2000 bytes (MSG_SYSLOG_RECLEN, src/util/msg_syslog.c); a few less, lest the exact count or
+# a character that was cut matter.
+_CUT = 1990
+_MOST_BYTES = 4
+
+
+def is_cut(line: str) -> bool:
+    """Tell whether `line` may have been cut: the end of an element may be missing, and its text looks like the end."""
+    return len(line) * _MOST_BYTES >= _CUT and len(line.encode("utf-8", "surrogatepass")) >= _CUT
 
 
 def last_places(mark: re.Pattern[str], text: str) -> list[int]:
-    """Give where `mark` stands in `text`, the last place first, as many as a line of Postfix can have."""
-    count = _MAX_PLACES if len(text) <= _LONGEST_LINE else _MAX_PLACES_IF_LONGER
-    return [match.start() for match in mark.finditer(text)][: -count - 1 : -1]
+    """Give where `mark` stands in `text`, of a line that was not cut and hence has few places: the last one first."""
+    return [match.start() for match in mark.finditer(text)][::-1]
+
+
+def only_place(mark: re.Pattern[str], text: str) -> int | None:
+    """Give where `mark` stands in `text`, unless it stands in more than one place."""
+    found = mark.search(text)
+    return found.start() if found is not None and mark.search(text, found.end()) is None else None
