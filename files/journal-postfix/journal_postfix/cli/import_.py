@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 import time
@@ -32,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Import all files, the oldest first; those that cannot be read are named, the others are imported."""
+    # A batch is a hundred thousand objects without a cycle among them: looking for some takes a tenth of the time.
+    gc.set_threshold(100_000, 20, 100)
     options = input_options(arguments, settings)
     database = Database(settings.database)
     require_current_schema(database)
