@@ -282,3 +282,19 @@ def test_rotated_files_may_be_given_in_any_order(run: Run, tmp_path: Path) -> No
     assert files == ["mail.log.2", "mail.log.1", "mail.log"]
     found = [json.loads(line) for line in run("search", "--queue-id", "1A2B3C4D5E", "--json").stdout.splitlines()]
     assert [one["recipients"][0]["fate"] for one in found] == ["bounced", "sent"]
+
+
+def test_a_name_that_is_no_utf8_is_imported_and_shown_escaped(config: Path, tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/b\xff\x1b[31m.log"
+    Path(os.fsdecode(path)).write_bytes(LOG.read_bytes())
+    command = [sys.executable, str(PROGRAM), "--config", str(config), "import"]
+    done = subprocess.run([*map(os.fsencode, command), path], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"15 new lines" in done.stdout
+    assert b"\x1b" not in done.stdout
+    missing = subprocess.run([*map(os.fsencode, command), path + b"x"], capture_output=True, check=False)
+    assert missing.returncode == 1
+    assert b"no such file" in missing.stderr
+    assert b"\x1b" not in missing.stderr
+    wrong = [*map(os.fsencode, command), b"--host", b"\xff", path]
+    assert subprocess.run(wrong, capture_output=True, check=False).returncode == 2
