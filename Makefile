@@ -1,6 +1,7 @@
 # Everything that a checkout can do. Needs git, make and Debian's python3; tools/setup.sh gets the rest.
 
-PYTHON ?= python3
+# Debian's own Python where there is one: it is what a mail server runs.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 from paths import PACKAGE
@@ -88,3 +89,15 @@ def test_sources_and_parser_know_nothing_of_the_store() -> None:
 def test_no_module_is_longer_than_a_reader_can_hold() -> None:
     long = {str(path.relative_to(PACKAGE)) for path in _modules() if len(path.read_text().splitlines()) > 600}
     assert long == set()
+
+
+def test_no_pattern_has_a_possessive_group() -> None:
+    """Debian 12's Python 3.11.2 matches them wrongly (mended in 3.11.5, gh-106052); possessive classes are sound."""
+    possessive_group = re.compile(r"\)(?:[?*+]|\{[0-9,{}]+\})\+|\(\?>")
+    found = {
+        f"{path.relative_to(PACKAGE)}: {line.strip()}"
+        for path in _modules()
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if possessive_group.search(line)
+    }
+    assert found == set()

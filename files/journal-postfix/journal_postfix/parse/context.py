@@ -28,17 +28,17 @@ from .grammar import Fields
 from .tokens import ADDRESS, DSN, HELO, PROTO, QUOTED_LOCAL, XTEXT, compiled, is_cut, last_places, only_place
 
 # log_whatsup() (src/smtpd/smtpd_check.c): each part brings its own leading blank; smtpd always has a protocol.
-_SASL = rf"(?: sasl_method=([^ ]++))?+(?: sasl_username=(.*?))?(?: sasl_sender={XTEXT})?+"
-_CONTEXT = compiled(rf";(?: from=<{ADDRESS}>)?+(?: to=<{ADDRESS}>)?+ proto={PROTO}(?: helo=<{HELO}>)?+{_SASL}")
+_SASL = rf"(?: sasl_method=([^ ]++))?(?: sasl_username=(.*?))?(?: sasl_sender={XTEXT})?"
+_CONTEXT = compiled(rf";(?: from=<{ADDRESS}>)?(?: to=<{ADDRESS}>)? proto={PROTO}(?: helo=<{HELO}>)?{_SASL}")
 # smtpd's milters and proxy filters put the user name in angle brackets and name no mechanism
 # (src/smtpd/smtpd_milter.c, src/smtpd/smtpd_proxy.c).
 _BRACKETED_CONTEXT = compiled(
-    rf";(?: from=<{ADDRESS}>)?+(?: to=<{ADDRESS}>)?+ proto={PROTO}(?: helo=<{HELO}>)?+(?: sasl_username=<(.*)>)?"
+    rf";(?: from=<{ADDRESS}>)?(?: to=<{ADDRESS}>)? proto={PROTO}(?: helo=<{HELO}>)?(?: sasl_username=<(.*)>)?"
 )
 # cleanup's milters see local mail, too, which has no protocol, and know nothing of SASL
 # (src/cleanup/cleanup_milter.c).
-_CLEANUP_CONTEXT = compiled(rf";(?: from=<{ADDRESS}>)?+(?: to=<{ADDRESS}>)?+(?: proto={PROTO})?+(?: helo=<{HELO}>)?+")
-_AFTER_ADDRESSES = compiled(rf" proto={PROTO}(?: helo=<{HELO}>)?+{_SASL}")
+_CLEANUP_CONTEXT = compiled(rf";(?: from=<{ADDRESS}>)?(?: to=<{ADDRESS}>)?(?: proto={PROTO})?(?: helo=<{HELO}>)?")
+_AFTER_ADDRESSES = compiled(rf" proto={PROTO}(?: helo=<{HELO}>)?{_SASL}")
 _Groups = tuple[str | None, ...]
 _Reader = Callable[[str, int], _Groups | None]
 _NAMES = ("sender", "recipient", "proto", "helo", "sasl_method", "sasl_username", "sasl_sender")
@@ -46,20 +46,18 @@ _NAMES = ("sender", "recipient", "proto", "helo", "sasl_method", "sasl_username"
 _PLACE = compiled("; (?=from=<|to=<|proto=|helo=<)")
 
 # "CODE DSN text" of a reply; milter replies of several lines have `-` behind the code. cleanup logs the DSN alone.
-_REPLY = compiled(rf"(?:([2-5][0-9][0-9])[ -])?+(?:{DSN}(?: |\Z))?+(.*)")
+_REPLY = compiled(rf"(?:([2-5][0-9][0-9])[ -])?(?:{DSN}(?: |\Z))?(.*)")
 
 # A header check's origin: cleanup's smtp client, or `local` for pickup, bounce and forwarded mail, or `unknown`.
-_ORIGIN = compiled(r"(?:([^ \[\]]++)\[([^ \[\]]++)\](?::(?:([0-9]{1,5}+)|unknown))?+|local|unknown)")
-_ACTION_CONTEXT = compiled(
-    rf"; from=<{ADDRESS}>(?: to=<{ADDRESS}>)?+(?: proto={PROTO})?+(?: helo=<{HELO}>)?+(?:: (.*))?+"
-)
+_ORIGIN = compiled(r"(?:([^ \[\]]++)\[([^ \[\]]++)\](?::(?:([0-9]{1,5}+)|unknown))?|local|unknown)")
+_ACTION_CONTEXT = compiled(rf"; from=<{ADDRESS}>(?: to=<{ADDRESS}>)?(?: proto={PROTO})?(?: helo=<{HELO}>)?(?:: (.*))?")
 _ACTION_PLACE = compiled("; (?=from=<)")
 _FROM = " from "
-_ACTION_AFTER_ADDRESSES = compiled(rf" proto={PROTO}(?: helo=<{HELO}>)?+(?:: (.*))?+")
+_ACTION_AFTER_ADDRESSES = compiled(rf" proto={PROTO}(?: helo=<{HELO}>)?(?:: (.*))?")
 _QUOTED_SENDER = compiled(rf"; from=<{QUOTED_LOCAL}")
 # The end of a quoted address, whatever its domain is: in a rule's text it shows that the context before it is a fake
 # one in that address.
-_QUOTED_END = compiled('"(?:@[^@>]*+)?+>')
+_QUOTED_END = compiled('"(?:@[^@>]*+)?>')
 
 # A fake context in TEXT would make the real one its user name; one in a quoted local part, the rest of the real one.
 _NO_USERNAME = compiled(r"; (?:from=<|to=<|proto=|helo=<)| helo=<|> proto=")

@@ -25,11 +25,11 @@ from .queued import forwarded_as, queued_as
 from .tokens import ADDRESS, ADDRESS_OR_LITERAL, DSN, NUMBER, RELAY, SECONDS, compiled, last_places
 
 _MIDDLE = (
-    rf" relay={RELAY},(?: conn_use=({NUMBER}),)?+ delay=({SECONDS}),"
+    rf" relay={RELAY},(?: conn_use=({NUMBER}),)? delay=({SECONDS}),"
     rf" delays=({SECONDS})/({SECONDS})/({SECONDS})/({SECONDS}),"
-    rf"(?: tls=([^ ,]++),)?+ dsn={DSN}, status=([A-Za-z-]++) \((.*)"
+    rf"(?: tls=([^ ,]++),)? dsn={DSN}, status=([A-Za-z-]++) \((.*)"
 )
-_STATUS = rf"to=<{ADDRESS_OR_LITERAL}>,(?: orig_to=<{ADDRESS_OR_LITERAL}>,)?+{_MIDDLE}"
+_STATUS = rf"to=<{ADDRESS_OR_LITERAL}>,(?: orig_to=<{ADDRESS_OR_LITERAL}>,)?{_MIDDLE}"
 _STATUS_LINE = compiled(_STATUS)
 _AFTER_ADDRESSES = compiled(_MIDDLE)
 _RAW_END = compiled(">, (?=relay=)")

@@ -36,7 +36,7 @@ ENTRIES = (
             "pickup.uid",
             "pickup",
             "uid",
-            rf"uid=({NUMBER}) from=<{address}>(?: orig_id=({ANY_QUEUE_ID}))?+",
+            rf"uid=({NUMBER}) from=<{address}>(?: orig_id=({ANY_QUEUE_ID}))?",
             convert,
         )
         for address, convert in ((ADDRESS, _UID), ("(.*?)", whole(_UID)))

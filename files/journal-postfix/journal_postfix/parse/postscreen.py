@@ -23,12 +23,12 @@ _LOCAL = rf'(?:{QUOTED_LOCAL}|[^"@>]*+)'
 _AFTER_SENDER = ", to=<"
 _AFTER_RECIPIENT = ", proto=E?SMTP, helo=<"
 _CONTEXT = compiled(
-    rf"; from=<({_LOCAL}(?:@[^@>]*+(?:>(?!{_AFTER_SENDER})[^@>]*+)*+)?+)>"
-    rf", to=<({_LOCAL}(?:@[^@>]*+(?:>(?!{_AFTER_RECIPIENT})[^@>]*+)*+)?+)>"
+    rf"; from=<({_LOCAL}(?:@[^@>]*+(?:>(?!{_AFTER_SENDER})[^@>]*+)*)?)>"
+    rf", to=<({_LOCAL}(?:@[^@>]*+(?:>(?!{_AFTER_RECIPIENT})[^@>]*+)*)?)>"
     r", proto=(SMTP|ESMTP), helo=<(.*)"
 )
 # Unquoted, by Postfix <= 3.4.
-_RAW_CONTEXT = compiled(r"; from=<((?:(?!>, to=<).)*+)>, to=<([^>]*+)>, proto=(SMTP|ESMTP), helo=<(.*)")
+_RAW_CONTEXT = compiled(r"; from=<((?:(?!>, to=<).)*)>, to=<([^>]*+)>, proto=(SMTP|ESMTP), helo=<(.*)")
 
 
 def _reject(fields: Fields, match: re.Match[str]) -> bool:
@@ -124,7 +124,7 @@ ENTRIES = (
         _PSC,
         "COMMAND NON-SMTP",
         rf"(COMMAND (?:TIME|LENGTH|COUNT) LIMIT|COMMAND PIPELINING|NON-SMTP COMMAND) from {ENDPOINT}"
-        r" after ([^ :]++)(?:: (.*))?+",
+        r" after ([^ :]++)(?:: (.*))?",
         named("event", *_CLIENT_NAMES, "reject_stage", "text"),
         queue_id=False,
     ),
@@ -133,7 +133,7 @@ ENTRIES = (
         "psc.command",
         _PSC,
         "BARE",
-        rf"(BARE NEWLINE) from {ENDPOINT} after ([^ ]*+)(?: (.*))?+",
+        rf"(BARE NEWLINE) from {ENDPOINT} after ([^ ]*+)(?: (.*))?",
         named("event", *_CLIENT_NAMES, "reject_stage", "text"),
         queue_id=False,
     ),

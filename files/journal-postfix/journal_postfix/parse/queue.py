@@ -15,7 +15,7 @@ _QMGR = "qmgr oqmgr"
 _AGENTS = "smtp lmtp local virtual pipe error discard"
 
 # "<queue>/<hash directories>/<queue id>" (mail_queue_path, src/global/mail_queue.c).
-_QUEUE_FILE = compiled(rf"([a-z]++)/(?:[0-9A-Za-z]/)*+({QUEUE_ID})")
+_QUEUE_FILE = compiled(rf"([a-z]++)/(?:[0-9A-Za-z]/)*({QUEUE_ID})")
 
 
 def _put_path(fields: Fields, path: str) -> None:

@@ -20,7 +20,7 @@ _CLIENT_NAMES = ("client_hostname", "client_ip", "client_port:int")
 # the earliest place from which the rest reads to the end is where it ends.
 _CLIENT_REST = compiled(
     r"(?:, sasl_method=([^ ,]*+), sasl_username=(.*?))?"
-    r"(?:, sasl_sender=([^ =]*))?(?:, orig_queue_id=([^ ,]++))?+(?:, orig_client=([^ ]++))?+"
+    r"(?:, sasl_sender=([^ =]*))?(?:, orig_queue_id=([^ ,]++))?(?:, orig_client=([^ ]++))?"
 )
 _CLIENT_REST_NAMES = ("sasl_method", "sasl_username", "sasl_sender", "orig_queue_id", "orig_client")
 
@@ -106,17 +106,17 @@ def _sasl_failed(fields: Fields, match: re.Match[str]) -> bool:
     return True
 
 
-_END = rf"(lost connection|timeout|too many errors) after {STAGE}(?: \(({NUMBER}) bytes\))?+ from {CLIENT}"
+_END = rf"(lost connection|timeout|too many errors) after {STAGE}(?: \(({NUMBER}) bytes\))? from {CLIENT}"
 _END_NAMES = named("reason", "reject_stage", "bytes:int", *_CLIENT_NAMES)
 
 ENTRIES = (
-    entry("smtpd.client", "smtpd", "client", rf"client={CLIENT}(,.*)?+", _client),
+    entry("smtpd.client", "smtpd", "client", rf"client={CLIENT}(,.*)?", _client),
     entry("smtpd.connect", "smtpd", "connect", rf"connect from {CLIENT}", _connect, queue_id=False),
     entry(
         "smtpd.disconnect",
         "smtpd",
         "disconnect",
-        rf"disconnect from {CLIENT}((?: [a-z]++={NUMBER}(?:/{NUMBER})?+)*+)(?: notes=([^ ]++))?+",
+        rf"disconnect from {CLIENT}((?: [a-z]++={NUMBER}(?:/{NUMBER})?)*)(?: notes=([^ ]++))?",
         _disconnect,
         queue_id=False,
     ),
@@ -222,7 +222,7 @@ ENTRIES = (
         "smtpd.hostname_mismatch",
         "smtpd qmqpd",
         "hostname",
-        r"hostname ([^ ]++) does not resolve to address ([0-9A-Fa-f:.%]*[0-9A-Fa-f.%])(?:: (.*))?+",
+        r"hostname ([^ ]++) does not resolve to address ([0-9A-Fa-f:.%]*[0-9A-Fa-f.%])(?:: (.*))?",
         named("client_hostname", "client_ip", "reason"),
         queue_id=False,
         severe=True,

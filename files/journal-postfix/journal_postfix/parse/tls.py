@@ -59,7 +59,7 @@ ENTRIES = (
         _TLS,
         "Anonymous Untrusted Trusted Verified",
         rf"(Anonymous|Untrusted|Trusted|Verified) TLS connection (established|reused) (to|from) {_SUMMARY_PEER}"
-        rf"(?: to ([^ :]++))?+: ([^ ]++) with cipher ([^ ]++) \(({NUMBER})/({NUMBER}) bits\)( .*)?+",
+        rf"(?: to ([^ :]++))?: ([^ ]++) with cipher ([^ ]++) \(({NUMBER})/({NUMBER}) bits\)( .*)?",
         _summary,
         queue_id=None,
     ),
@@ -84,7 +84,7 @@ ENTRIES = (
         "tls.handshake_error",
         _TLS,
         "SSL_accept SSL_connect SSL_set_fd",
-        rf"SSL_(accept error from|connect error to|set_fd error to) {PEER}(?:: (.*))?+",
+        rf"SSL_(accept error from|connect error to|set_fd error to) {PEER}(?:: (.*))?",
         named("what", "peer", "reason"),
         queue_id=None,
     ),
@@ -118,7 +118,7 @@ ENTRIES = (
         "smtp tlsproxy",
         "TLSRPT",
         rf"TLSRPT: status=(success|failure), domain=([^ ,]++), receiving_mx={RELAY}"
-        r"(?:, failure_type=([^ ,]++)(?:, failure_reason=(.*))?+)?+",
+        r"(?:, failure_type=([^ ,]++)(?:, failure_reason=(.*))?)?",
         named("status", "domain", "relay_host", "relay_ip", "relay_port:int", "relay_path", "failure_type", "reason"),
         queue_id=None,
     ),

@@ -19,7 +19,7 @@ PORT = r"[0-9]{1,5}+"
 
 # "delay=%s, delays=%s/%s/%s/%s": at most delay_logging_resolution_limit digits, never an exponent
 # (src/global/log_adhoc.c, format_tv in src/util/format_tv.c).
-SECONDS = r"[0-9]{1,12}+(?:\.[0-9]{1,9}+)?+"
+SECONDS = r"[0-9]{1,12}+(?:\.[0-9]{1,9}+)?"
 
 # "A mail queue ID of the short form is the time in microseconds as five hexadecimal digits, then the file's inode
 # number in hexadecimal" (MQID_SH_ENCODE_*, src/global/mail_queue.h): at least 6 digits, upper case.
@@ -39,7 +39,7 @@ ANY_QUEUE_ID = r"[A-Za-z0-9_]{1,255}+"
 # "<name>[<address>]", the name checked by valid_hostname(), both possibly `unknown`; ":<port>" with
 # smtpd_client_port_logging, `unknown` for a client without one (SMTPD_BUILD_NAMADDRPORT, src/smtpd/smtpd.h).
 # Three groups: name, address, port.
-CLIENT = rf"([^ \[\]]++)\[([^ \[\]]++)\](?::(?:({PORT})|unknown))?+"
+CLIENT = rf"([^ \[\]]++)\[([^ \[\]]++)\](?::(?:({PORT})|unknown))?"
 
 # postscreen and tlsproxy know addresses only: "[%s]:%s" (src/postscreen/postscreen.h). Two groups: address, port.
 ENDPOINT = rf"\[([^ \[\]]++)\]:({PORT})"
@@ -51,10 +51,10 @@ ENDPOINT = rf"\[([^ \[\]]++)\]:({PORT})"
 # it for its "bad address syntax". Such an address is none here, and reads as an unquoted one of Postfix <= 3.4: what
 # can be anything could cross the end of the quoted address that it stands in.
 # One group, without the angle brackets.
-QUOTED_LOCAL = r'"(?:[^"\\]++|\\.)*+"'
+QUOTED_LOCAL = r'"(?:[^"\\]++|\\.)*"'
 _UNQUOTED = r'[^<>" \[\]]*+'
-_BEFORE_LITERAL = rf"(?:{QUOTED_LOCAL}@)?+{_UNQUOTED}"
-ADDRESS = rf'({_UNQUOTED}(?:\[[^<>" \[\]]*+\])?+|{QUOTED_LOCAL}(?:@{_UNQUOTED}(?:\[[^<>" \[\]]*+\])?+)?+)'
+_BEFORE_LITERAL = rf"(?:{QUOTED_LOCAL}@)?{_UNQUOTED}"
+ADDRESS = rf'({_UNQUOTED}(?:\[[^<>" \[\]]*+\])?|{QUOTED_LOCAL}(?:@{_UNQUOTED}(?:\[[^<>" \[\]]*+\])?)?)'
 
 # The same or with any text between the square brackets of an address literal: only where one place alone can be the
 # address's, as at the beginning of a line.
@@ -77,11 +77,11 @@ DSN = r"([0-9]\.[0-9]{1,3}+\.[0-9]{1,3}+)"
 
 # "relay=%s": `none`, a master.cf service, "HOST[ADDR]:PORT", or "MYHOSTNAME[PATH]" for a UNIX-domain socket
 # (smtp_session_alloc, src/smtp/smtp_session.c). Four groups: host, address, port, path.
-_IP = r"(?=[0-9A-Fa-f]*+[.:])[0-9A-Fa-f:.]++(?:%[^ \[\]]++)?+"
-RELAY = rf"([^ ,\[\]]++)(?:\[(?:({_IP})\](?::({PORT}))?+|([^\[\]]++)\]))?"
+_IP = r"(?=[0-9A-Fa-f]*+[.:])[0-9A-Fa-f:.]++(?:%[^ \[\]]++)?"
+RELAY = rf"([^ ,\[\]]++)(?:\[(?:({_IP})\](?::({PORT}))?|([^\[\]]++)\]))?"
 
 # The TLS library's name for the other side: any of the forms above (namaddr, src/tls/tls.h). One group, the whole.
-PEER = rf"([^ \[\]]*+\[[^\[\]]++\](?::{PORT})?+)"
+PEER = rf"([^ \[\]]*+\[[^\[\]]++\](?::{PORT})?)"
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
