@@ -6,31 +6,36 @@ lines that were not understood and those that no database can take. Never talks 
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final, NamedTuple
 
 from ..extract import Delivery, Effect, extract_delivery
+from ..health import line_shape, subject_of
 from ..message import LogMessage
 from ..parse.engine import PROGRAMS
+from ..session import Step, step_of
 
-# What makes two lines of one kind different: ids, numbers, addresses, quoted text.
-VARIABLE_RE: Final = re.compile(r'<[^<>]{0,300}>|"[^"]{0,300}"|\[[^\[\]]{0,300}\]|\b[0-9A-Fa-f]*[0-9][0-9A-Za-z]*\b')
-MAX_SHAPE: Final = 160
 MAX_NAME: Final = 255
 OTHER_PROGRAM: Final = "(other)"
+HOUR_S: Final = 3600.0
+EventKey = tuple[str, str, float, str, str, str]
+"""Of a server event: host, instance, the hour's beginning, component, action, subject."""
 
 
 class Unit(NamedTuple):
-    """One line's delivery on its way into the fold; `line` indexes the batch's messages."""
+    """One line's delivery, and its step in the life of its process, on their way into the fold.
+
+    `line` indexes the batch's messages.
+    """
 
     line: int
     server: tuple[str, str]
     component: str
-    delivery: Delivery
+    delivery: Delivery | None
+    step: Step | None
 
 
-class Unknown:
-    """Lines of one shape that were not understood."""
+class Group:
+    """Lines that are counted together, with the first of them."""
 
     __slots__ = ("first", "identifier", "last", "lines", "sample")
 
@@ -40,8 +45,14 @@ class Unknown:
         self.identifier = message.identifier
         self.sample = message.text
 
-    def take(self, other: Unknown) -> None:
-        """Count the lines of another shape as lines of this one."""
+    def add(self, time: float) -> None:
+        """Count one line."""
+        self.lines += 1
+        self.first = min(self.first, time)
+        self.last = max(self.last, time)
+
+    def take(self, other: Group) -> None:
+        """Count the lines of another group as lines of this one."""
         self.lines += other.lines
         self.first = min(self.first, other.first)
         self.last = max(self.last, other.last)
@@ -56,15 +67,6 @@ class InputPosition(NamedTuple):
     position: int
     last_time: float | None
     lines: int
-
-
-def line_shape(text: str) -> str:
-    """Give the shape of a line: what is variable in it replaced by #.
-
-    >>> line_shape('table "x" 4A5B: weird 17 times from mx[192.0.2.1]')
-    'table # #: weird # times from mx#'
-    """
-    return VARIABLE_RE.sub("#", text[: MAX_SHAPE * 4])[:MAX_SHAPE]
 
 
 def _problem(message: LogMessage) -> str | None:
@@ -89,8 +91,9 @@ class Batch:
         self.characters = 0
         self.units: list[Unit] = []
         self.counters: dict[tuple[str, str, str], list[Any]] = {}
-        self.unknown: dict[tuple[str, str, str], Unknown] = {}
+        self.unknown: dict[tuple[str, str, str], Group] = {}
         self.set_aside: list[tuple[LogMessage, str]] = []
+        self.server_events: dict[EventKey, Group] = {}
         self._aliases = instance_aliases or {}
 
     def __len__(self) -> int:
@@ -119,15 +122,19 @@ class Batch:
             self._add_unknown(host, component, message)
         elif action != "foreign":
             delivery = extract_delivery(parsed)
-            if delivery is not None:
+            step = step_of(parsed, delivery)
+            if delivery is not None or step is not None:
                 instance = parsed["instance"]
                 if instance in self._aliases:
                     instance = self._aliases[instance]
-                self.units.append(Unit(line, (host, instance), component, delivery))
-                if delivery.effect is Effect.ARRIVED and component == "pickup" and delivery.columns["orig_queue_id"]:
+                self.units.append(Unit(line, (host, instance), component, delivery, step))
+                if component == "pickup" and action == "uid" and "orig_queue_id" in parsed:
                     # `postsuper -r ALL` logs no queue ids: that the mail came back is all that is told of its old one.
-                    old = Delivery(delivery.columns["orig_queue_id"], Effect.REQUEUED, {})
-                    self.units.append(Unit(line, (host, instance), component, old))
+                    old = Delivery(parsed["orig_queue_id"], Effect.REQUEUED, {})
+                    self.units.append(Unit(line, (host, instance), component, old, None))
+            subject = subject_of(parsed)
+            if subject is not None:
+                self._add_event(message, parsed["instance"], component, action, subject)
         key = (host, component, action)
         counter = self.counters.get(key)
         if counter is None:
@@ -141,18 +148,20 @@ class Batch:
         """Set aside all lines of a server."""
         lines = dict.fromkeys(unit.line for unit in self.units if unit.server == server)
         self.units = [unit for unit in self.units if unit.server != server]
+        self.server_events = {key: group for key, group in self.server_events.items() if key[:2] != server}
         self.set_aside += [(self.messages[line], reason) for line in lines]
 
     def _add_unknown(self, host: str, component: str, message: LogMessage) -> None:
         key = (host, component, line_shape(message.text))
         group = self.unknown.get(key)
         if group is None:
-            group = self.unknown[key] = Unknown(message)
-        group.lines += 1
-        group.first = min(group.first, message.time)
-        group.last = max(group.last, message.time)
+            group = self.unknown[key] = Group(message)
+        group.add(message.time)
 
-
-def is_noqueue(unit: Unit) -> bool:
-    """Tell whether a unit is a row of noqueue rather than part of a queue entry."""
-    return unit.delivery.effect is Effect.NOQUEUE
+    def _add_event(self, message: LogMessage, instance: str, component: str, action: str, subject: str) -> None:
+        hour = message.time - message.time % HOUR_S
+        key = (message.host, self._aliases.get(instance, instance), hour, component, action, subject)
+        group = self.server_events.get(key)
+        if group is None:
+            group = self.server_events[key] = Group(message)
+        group.add(message.time)

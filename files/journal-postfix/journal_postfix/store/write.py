@@ -16,9 +16,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 from zlib import crc32
 
 from ..errors import InputBusyError
+from ..extract import Delivery, Effect
 from ..merge import IN_DELIVERY_S, LATE_S, QueueEntries, QueueEntry, recipient_key
-from .batch import Batch, InputPosition, Unknown, is_noqueue, printable_host
+from ..session import Sessions
+from .batch import Batch, Group, InputPosition, printable_host
 from .database import Database, RowRefused, timestamp
+from .health import count_server_events
 from .rows import (
     ATTEMPT_COLUMNS,
     CLEAR_CHANGED_FROM,
@@ -41,6 +44,7 @@ from .rows import (
     load_recipient,
     to_row,
 )
+from .sessions import keep_sessions, load_sessions
 
 Row = TypeVar("Row")
 
@@ -74,6 +78,16 @@ class Stored(NamedTuple):
     set_aside: int
 
 
+class _Told(NamedTuple):
+    """What a line tells, with the number of its server: what the fold takes."""
+
+    line: int
+    server_id: int
+    component: str
+    delivery: Delivery
+    time: float
+
+
 class _Evidence(NamedTuple):
     """A row with the messages that it was made of."""
 
@@ -98,8 +112,9 @@ class Writer:
             if begins is not None:
                 self._advance(begins, ends_at, last_time, len(batch))
             refused: list[tuple[list[int], str]] = []
-            entries = self._load(batch)
-            noqueue = self._fold(batch, entries)
+            units = self._join_sessions(batch)
+            entries = self._load(units)
+            noqueue = self._fold(units, entries)
             stored = self._write(entries, noqueue, refused)
             self._count(batch)
             aside = self._set_aside(batch, refused)
@@ -146,26 +161,48 @@ class Writer:
 
     # Loading what the fold begins with.
 
-    def _load(self, batch: Batch) -> QueueEntries:
+    def _join_sessions(self, batch: Batch) -> list[_Told]:
+        """Give what the batch tells in the order of its lines, and keep what the next batch needs of its processes."""
+        messages = batch.messages
+        processes = dict.fromkeys(
+            (messages[unit.line].host, messages[unit.line].pid) for unit in batch.units if unit.step is not None
+        )
+        sessions = Sessions(load_sessions(self.database, processes))
+        server_ids = self._server_ids
+        told: list[_Told] = []
+        for line, server, component, delivery, step in batch.units:
+            message = messages[line]
+            if step is None:
+                assert delivery is not None
+                told.append(_Told(line, server_ids[server], component, delivery, message.time))
+                continue
+            for instance, joined, time in sessions.take(
+                (message.host, message.pid), message.time, server[1], step, delivery
+            ):
+                told.append(_Told(line, server_ids[server[0], instance], component, joined, time))
+        keep_sessions(self.database, sessions, messages[-1].time if messages else 0.0)
+        return told
+
+    def _load(self, told: list[_Told]) -> QueueEntries:
         keys = dict.fromkeys(
-            (self._server_ids[unit.server], unit.delivery.queue_id) for unit in batch.units if not is_noqueue(unit)
+            (unit.server_id, unit.delivery.queue_id) for unit in told if unit.delivery.effect is not Effect.NOQUEUE
         )
         if not keys:
             return QueueEntries()
-        first = min(batch.messages[unit.line].time for unit in batch.units) - IN_DELIVERY_S - LATE_S
+        first = min(unit.time for unit in told) - IN_DELIVERY_S - LATE_S
         servers, queue_ids = [key[0] for key in keys], [key[1] for key in keys]
         rows = self.database.fetch(LOAD_FROM, (servers, queue_ids, timestamp(first)))
         entries = [load_entry(row) for row in rows]
         if entries:
-            self._load_recipients(batch, entries)
+            self._load_recipients(told, entries)
         return QueueEntries(entries)
 
-    def _load_recipients(self, batch: Batch, entries: list[QueueEntry]) -> None:
+    def _load_recipients(self, told: list[_Told], entries: list[QueueEntry]) -> None:
         touched: dict[tuple[int, str], set[int]] = {(entry.server_id, entry.queue_id): set() for entry in entries}
-        for unit in batch.units:
+        for unit in told:
             columns = unit.delivery.recipient
             if columns is not None:
-                keys = touched.get((self._server_ids[unit.server], unit.delivery.queue_id))
+                keys = touched.get((unit.server_id, unit.delivery.queue_id))
                 if keys is not None:
                     keys.add(recipient_key(columns["recipient"], columns["orig_to"]))
         pairs = [(entry.mail_id, key) for entry in entries for key in touched[entry.server_id, entry.queue_id]]
@@ -176,18 +213,16 @@ class Writer:
             mail_id, key, recipient = load_recipient(row)
             by_id[mail_id].recipients[key] = recipient
 
-    def _fold(self, batch: Batch, entries: QueueEntries) -> list[_Evidence]:
+    @staticmethod
+    def _fold(told: list[_Told], entries: QueueEntries) -> list[_Evidence]:
         noqueue: list[_Evidence] = []
-        messages = batch.messages
-        for unit in batch.units:
-            line, server, component, delivery = unit
-            time = messages[line].time
-            if is_noqueue(unit):
+        for line, server_id, component, delivery, time in told:
+            if delivery.effect is Effect.NOQUEUE:
                 columns = delivery.columns
-                row = (self._server_ids[server], timestamp(time), *[columns[name] for name in NOQUEUE_COLUMNS])
+                row = (server_id, timestamp(time), *[columns[name] for name in NOQUEUE_COLUMNS])
                 noqueue.append(_Evidence(row, (line,)))
             else:
-                entries.add(self._server_ids[server], delivery, time, component, line)
+                entries.add(server_id, delivery, time, component, line)
         return noqueue
 
     # Writing what it ends with.
@@ -284,6 +319,7 @@ class Writer:
             )
         for host in sorted({host for host, _, _ in batch.unknown}):
             self._keep_unknown(host, batch)
+        count_server_events(self.database, batch)
 
     def _keep_unknown(self, host: str, batch: Batch) -> None:
         shapes = {(component, shape): group for (of, component, shape), group in batch.unknown.items() if of == host}
@@ -296,7 +332,7 @@ class Writer:
         room = MAX_UNKNOWN_SHAPES - int(
             self.database.fetch("SELECT count(*) FROM unknown_line WHERE host = %s", (host,))[0][0]
         )
-        kept: dict[tuple[str, str], Unknown] = {}
+        kept: dict[tuple[str, str], Group] = {}
         for key, group in shapes.items():
             if key not in known:
                 room -= 1

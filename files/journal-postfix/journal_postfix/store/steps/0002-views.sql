@@ -54,6 +54,9 @@ SELECT
     f.sasl_method,
     f.sasl_username,
     f.sasl_sender,
+    f.tls_protocol,
+    f.tls_cipher,
+    f.tls_trust,
     f.uid,
     f.resent_message_id,
     f.orig_queue_id,
@@ -89,6 +92,9 @@ SELECT
     t.relay_path,
     t.response,
     t.tls,
+    t.tls_protocol,
+    t.tls_cipher,
+    t.tls_trust,
     t.delay,
     t.delay_before_queue,
     t.delay_in_queue,
@@ -265,6 +271,23 @@ COMMENT ON VIEW mail_link IS
 'From one queue entry to the next leg: bounce, delay warning, success notice, postmaster notice, forwarded, queued, '
 'requeued, filtered. linked_mail_id is NULL when no such entry is in this database';
 COMMENT ON COLUMN mail_link.recipient_key IS 'The recipient that went this way (forwarded, queued), else NULL';
+
+CREATE VIEW mail_server_event AS
+SELECT
+    e.host,
+    e.instance,
+    e.hour,
+    e.component,
+    e.action,
+    e.subject,
+    e.lines,
+    e.first_time,
+    e.last_time,
+    e.sample
+FROM server_event AS e;
+COMMENT ON VIEW mail_server_event IS
+'What tells of a server''s health rather than of a mail, counted by the hour: broken connections, refused log-ins, TLS, '
+'limits, block lists, tables, milters, processes';
 
 CREATE VIEW input_state AS
 SELECT
