@@ -28,6 +28,7 @@ QUERIES = {
         "SELECT s.host, s.instance, to_jsonb(n) - 'noqueue_id' - 'server_id' "
         "FROM noqueue n JOIN mail_server s USING (server_id)"
     ),
+    "neighbour_event": "SELECT host, to_jsonb(n) - 'neighbour_event_id' FROM neighbour_event n",
     "server_event": "SELECT e.* FROM server_event e",
     "line_counter": "SELECT host, component, action, lines, last_time FROM line_counter",
     "unknown_line": "SELECT host, component, shape, lines, first_time, last_time, sample FROM unknown_line",

@@ -63,6 +63,7 @@ def test_import_as_json(run: Run) -> None:
         "lines_before": 0,
         "lines": 15,
         "postfix_lines": 15,
+        "neighbour_lines": 0,
         "understood": 15,
         "unknown": 0,
         "foreign": 0,

@@ -35,7 +35,7 @@ from .smtpd import ENTRIES as SMTPD
 from .system import ENTRIES as SYSTEM
 from .tls import ENTRIES as TLS
 
-__all__ = ["ENTRIES", "NEIGHBOUR_ENTRIES", "parse", "parser_for", "split_identifier"]
+__all__ = ["ENTRIES", "NEIGHBOUR_ENTRIES", "Parser", "parse", "parser_for", "split_identifier"]
 
 # The order matters only between entries that can read the same line: the more special one comes first.
 ENTRIES: tuple[Entry, ...] = (

@@ -67,6 +67,19 @@ def is_from_postfix(unit: str, uid: str, own_uids: Set[str] = ROOT) -> bool:
     return (not unit or unit.endswith(".scope")) and uid in own_uids
 
 
+def is_from_own_unit(unit: str, identifier: str) -> bool:
+    """Judge whether a program other than Postfix logged under its own name: `dovecot` in dovecot.service.
+
+    Units are root's. What is called like Postfix must come from Postfix: see `is_from_postfix`.
+    """
+    if not identifier or identifier.startswith("postfix"):
+        return False
+    name = unit.removesuffix(".service")
+    return name != unit and (
+        name in (identifier, f"{identifier}d") or name.startswith((f"{identifier}@", f"{identifier}-"))
+    )
+
+
 def message_from_fields(fields: Mapping[str, list[str]], host: str | None, position: int) -> LogMessage:
     """Make a log message of an entry's fields, each a list since fields can be repeated; `host` overrides."""
 
@@ -80,14 +93,16 @@ def message_from_fields(fields: Mapping[str, list[str]], host: str | None, posit
     time = first("__REALTIME_TIMESTAMP")
     if not _MICROSECONDS.fullmatch(time):
         time = first("_SOURCE_REALTIME_TIMESTAMP")
+    identifier = first("SYSLOG_IDENTIFIER")
+    unit = first("_SYSTEMD_UNIT")
     return LogMessage(
         host or first("_HOSTNAME"),
-        first("SYSLOG_IDENTIFIER"),
+        identifier,
         int(pid) if _PID.fullmatch(pid) else 0,
         int(time) / 1e6 if _MICROSECONDS.fullmatch(time) else 0.0,
         "\n".join(fields.get("MESSAGE", ())),
         position,
-        is_from_postfix(first("_SYSTEMD_UNIT"), first("_UID")),
+        is_from_postfix(unit, first("_UID")) or is_from_own_unit(unit, identifier),
     )
 
 

@@ -1,5 +1,7 @@
 """Reads lines as syslog daemons and postlogd write them: a stamp, a host, `IDENT[PID]:` and a text.
 
+Rspamd's own log file has neither host nor name: `STAMP #PID(WORKER) <TAG>; MODULE; FUNCTION: TEXT`.
+
 Takes blocks of lines, gives log messages, one for every line at least. Never raises for content: a line that
 is nothing of the kind is a message without identifier, with the time of the line before it.
 This is the hot path of an import: see `SyslogReader.read`.
@@ -20,6 +22,8 @@ HEADS = 4096  # kept in the cache
 HEAD_CHARS = 256
 
 _HEAD = re.compile(r"(\S+) +(\S+?)(?:\[([0-9]{1,9})\])?:?")
+# file_log_function and rspamd_log_fill_iov, src/libserver/logger/; the severity with `log_severity`.
+_RSPAMD = re.compile(r"(?:\[[a-z]+\] )?#([0-9]{1,9})(\([a-z_]+\) .*)", re.DOTALL)
 _REPEATED = re.compile(r"message repeated ([0-9]{1,9}) times: \[ ?(.*?)\]?", re.DOTALL)
 # RFC 5424 §6: PRIORITY and version 1; behind the stamp HOST APP PROCID MSGID SD and the text.
 _PROTOCOL = re.compile(r"<[0-9]{1,3}>1 (- )?")
@@ -92,6 +96,8 @@ class SyslogReader:
                     self._heads.clear()
                 self._heads[head] = known
             return LogMessage(*known, time, text, position)
+        if match := _RSPAMD.fullmatch(rest):
+            return LogMessage(self._host or "", "rspamd", int(match[1]), time, match[2], position)
         host, _, text = rest.partition(" ")
         return LogMessage(self._host or host, "", 0, time, text, position)
 

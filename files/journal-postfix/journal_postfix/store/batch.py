@@ -11,7 +11,9 @@ from typing import Any, Final, NamedTuple
 from ..extract import Delivery, Effect, extract_delivery
 from ..health import line_shape, subject_of
 from ..message import LogMessage
+from ..neighbour import neighbour_columns
 from ..parse.engine import PROGRAMS
+from ..parse.neighbours import NAMES as NEIGHBOURS
 from ..session import Step, step_of
 
 MAX_NAME: Final = 255
@@ -94,6 +96,8 @@ class Batch:
         self.unknown: dict[tuple[str, str, str], Group] = {}
         self.set_aside: list[tuple[LogMessage, str]] = []
         self.server_events: dict[EventKey, Group] = {}
+        self.neighbour_events: list[tuple[int, tuple[Any, ...]]] = []
+        """Line and columns (neighbour.COLUMNS) of what neighbours say about a mail."""
         self._aliases = instance_aliases or {}
 
     def __len__(self) -> int:
@@ -103,7 +107,9 @@ class Batch:
         """Take one message and what it was parsed to."""
         action = parsed["action"]
         component = parsed.get("component", "")
-        if component not in PROGRAMS:
+        # A neighbour has no instance; a `postfix/dovecot` is none.
+        is_neighbour = component in NEIGHBOURS and "instance" not in parsed
+        if component not in PROGRAMS and not is_neighbour:
             component = OTHER_PROGRAM if component else ""
         line = len(self.messages)
         self.messages.append(message)
@@ -120,6 +126,10 @@ class Batch:
             component = ""
         elif action == "unknown":
             self._add_unknown(host, component, message)
+        elif is_neighbour:
+            columns = neighbour_columns(parsed)
+            if columns is not None:
+                self.neighbour_events.append((line, columns))
         elif action != "foreign":
             delivery = extract_delivery(parsed)
             step = step_of(parsed, delivery)

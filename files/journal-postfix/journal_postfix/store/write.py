@@ -31,6 +31,7 @@ from .rows import (
     COPY_CHANGED_TO,
     COPY_EVENT,
     COPY_FROM,
+    COPY_NEIGHBOUR_EVENT,
     COPY_NOQUEUE,
     COPY_TO,
     LOAD_FROM,
@@ -95,6 +96,14 @@ class _Evidence(NamedTuple):
     lines: Sequence[int]
 
 
+def _neighbour_rows(batch: Batch) -> list[_Evidence]:
+    rows = []
+    for line, columns in batch.neighbour_events:
+        message = batch.messages[line]
+        rows.append(_Evidence((message.host, timestamp(message.time), *columns), (line,)))
+    return rows
+
+
 class Writer:
     """Stores batches over one connection."""
 
@@ -116,6 +125,7 @@ class Writer:
             entries = self._load(units)
             noqueue = self._fold(units, entries)
             stored = self._write(entries, noqueue, refused)
+            self._copy(COPY_NEIGHBOUR_EVENT, _neighbour_rows(batch), refused)
             self._count(batch)
             aside = self._set_aside(batch, refused)
         return Stored(*stored, aside)

@@ -205,6 +205,40 @@ CREATE TABLE process_state (
 COMMENT ON TABLE process_state IS
 'What lines without a queue id have told so far, by the process that logged them, until a mail can be named (JSON)';
 
+CREATE TABLE neighbour_event (
+    neighbour_event_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    host text NOT NULL,
+    "time" timestamptz NOT NULL,
+    program text NOT NULL,
+    action text NOT NULL,
+    queue_id text,
+    message_id text,
+    session text,
+    sender text,
+    recipient text,
+    client_ip inet,
+    mailbox text,
+    result text,
+    score real,
+    required_score real,
+    next_queue_id text,
+    detail text
+);
+COMMENT ON TABLE neighbour_event IS
+'What other programs of a host logged about a mail (Dovecot, filters, milters, policy servers): insert-only. They know '
+'no instance of Postfix, hence the host''s name; which mail a row is about is decided by the view mail_neighbour';
+COMMENT ON COLUMN neighbour_event.session IS 'Dovecot''s, which stands in its reply to Postfix, too';
+COMMENT ON COLUMN neighbour_event.recipient IS 'Of Dovecot the user whose mailbox it is';
+COMMENT ON COLUMN neighbour_event.result IS 'In the program''s own word: no action, Passed CLEAN, pass, greylist …';
+COMMENT ON COLUMN neighbour_event.detail IS 'What else it says, partly chosen by the sender';
+CREATE INDEX neighbour_event_time ON neighbour_event ("time");
+CREATE INDEX neighbour_event_queue_id ON neighbour_event (queue_id) WHERE queue_id IS NOT NULL;
+CREATE INDEX neighbour_event_session ON neighbour_event USING hash (session) WHERE session IS NOT NULL;
+CREATE INDEX neighbour_event_message_id ON neighbour_event USING hash (message_id)
+WHERE queue_id IS NULL AND message_id IS NOT NULL;
+CREATE INDEX neighbour_event_client_ip ON neighbour_event (client_ip, "time")
+WHERE queue_id IS NULL AND client_ip IS NOT NULL;
+
 CREATE TABLE input_position (
     input_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind text NOT NULL CONSTRAINT input_position_kind CHECK (kind IN ('logfile', 'journal')),
