@@ -75,6 +75,14 @@ def views(dsn: str) -> dict[str, Any]:
             ):
                 told = f"{component} {action}"
                 shown.setdefault("story", []).append(told if detail is None else f"{told}: {detail}")
+            for row in database.fetch_dicts(
+                "SELECT n.*, t.recipient AS recipient_of, t.orig_to FROM mail_neighbour AS n "
+                "LEFT JOIN mail_recipient AS t USING (mail_id, recipient_key) WHERE mail_id = %s "
+                'ORDER BY n."time", n.program, n.action, n.result, t.recipient',
+                mail_id,
+            ):
+                row["is_ambiguous"] = row["is_ambiguous"] or None
+                shown.setdefault("neighbours", []).append(_plain(row, keys))
             for link in links:
                 text = f"{link['kind']}: {link['linked_queue_id']}"
                 if link["linked_mail_id"] is None:

@@ -163,7 +163,7 @@ def test_parse_gives_one_object_per_line_in_order() -> None:
     done = call("parse", stdin=text)
     objects = [json.loads(line) for line in done.stdout.splitlines()]
     assert [one["action"] for one in objects] == [
-        "foreign",
+        "saved",
         "client",
         "foreign",
         "warning",
