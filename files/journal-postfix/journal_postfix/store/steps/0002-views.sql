@@ -418,8 +418,18 @@ LEFT JOIN LATERAL (
 ) AS d ON e.program = 'dovecot'
 WHERE
     -- A message-id of dozens of mails is evidence of none; what senders multiply must not multiply the work.
-    NOT EXISTS (SELECT FROM delivery_from AS o WHERE o.message_id = f.message_id OFFSET 20)
-    AND NOT EXISTS (SELECT FROM delivery_to AS t WHERE t.mail_id = f.mail_id OFFSET 200)
+    NOT EXISTS (
+        SELECT FROM delivery_from AS o
+        WHERE o.message_id = f.message_id
+        ORDER BY o.mail_id
+        OFFSET 20
+    )
+    AND NOT EXISTS (
+        SELECT FROM delivery_to AS t
+        WHERE t.mail_id = f.mail_id
+        ORDER BY t.recipient_key
+        OFFSET 200
+    )
     AND NOT EXISTS (
         SELECT FROM neighbour_event AS o
         WHERE o.message_id = f.message_id AND o.queue_id IS NULL
