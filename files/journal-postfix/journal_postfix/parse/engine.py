@@ -28,6 +28,9 @@ PROGRAMS = frozenset(
     """.split()
 )
 
+# Scripts that log by `postlog -t NAME`, here under names without syslog_name.
+_BARE = frozenset({"postfix-script", "postfix-tls-script", "postfix-wrapper", "postmulti-script"})
+
 # A server has a few dozen identifiers; whoever may log under any name must not fill the memory.
 _MAX_IDENTIFIERS = 1024
 
@@ -56,10 +59,12 @@ _Tables = tuple[_Table, _Table, _Table, _Table]
 
 def split_identifier(identifier: str) -> Fields | None:
     """Split `postfix-out/submission/smtpd` into instance, service and component; None when it is not Postfix's."""
+    if identifier in _BARE:
+        return {"action": "unknown", "instance": "postfix", "component": identifier}
     parts = identifier.split("/")
     if not (parts[0].startswith("postfix") or (len(parts) > 1 and parts[-1] in PROGRAMS)):
         return None
-    fields: Fields = {"action": "unknown", "instance": parts[0], "component": parts[-1]}
+    fields: Fields = {"action": "unknown", "instance": parts[0] or "postfix", "component": parts[-1]}
     service = "/".join(parts[1:-1])
     if service:
         fields["service"] = service

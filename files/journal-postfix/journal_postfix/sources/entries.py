@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from ..message import LogMessage
+from .heads import unwrap
 from .lines import CHUNK_BYTES, LINE_BYTES, cut_lines, take_all
 
 FIELDS = (
@@ -95,12 +96,16 @@ def message_from_fields(fields: Mapping[str, list[str]], host: str | None, posit
         time = first("_SOURCE_REALTIME_TIMESTAMP")
     identifier = first("SYSLOG_IDENTIFIER")
     unit = first("_SYSTEMD_UNIT")
+    number = int(pid) if _PID.fullmatch(pid) else 0
+    text = "\n".join(fields.get("MESSAGE", ()))
+    if identifier.endswith(("/postlogd", "]")):
+        identifier, number, text = unwrap(identifier, number, text)
     return LogMessage(
         host or first("_HOSTNAME"),
         identifier,
-        int(pid) if _PID.fullmatch(pid) else 0,
+        number,
         int(time) / 1e6 if _MICROSECONDS.fullmatch(time) else 0.0,
-        "\n".join(fields.get("MESSAGE", ())),
+        text,
         position,
         is_from_postfix(unit, first("_UID")) or is_from_own_unit(unit, identifier),
     )
