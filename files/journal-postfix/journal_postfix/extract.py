@@ -355,11 +355,8 @@ def _noted(parsed: Parsed) -> Delivery | None:
         return None
     if queue_id == NOQUEUE:
         # An aborted session or a table that failed is no decision about a mail; health.py counts them.
-        return (
-            None
-            if parsed["action"] in NO_STORY or "severity" in parsed
-            else Delivery("", Effect.NOQUEUE, _rejection(parsed))
-        )
+        decides = parsed["action"] not in NO_STORY and "severity" not in parsed
+        return Delivery("", Effect.NOQUEUE, _rejection(parsed)) if decides else None
     event = (parsed["action"], None, parsed.get("response") or _detail(parsed))
     return Delivery(queue_id, Effect.NOTED, _context(parsed), event=event)
 
