@@ -35,6 +35,7 @@ _CLIENT_CUT = compiled(
 def _client(fields: Fields, match: re.Match[str]) -> bool:
     hostname, ip, port, rest = match.groups()
     more = None
+    cut = False
     if rest:
         # A line that was cut still tells that a mail came, and from where.
         begun = _CLIENT_CUT.search(rest)
@@ -42,6 +43,7 @@ def _client(fields: Fields, match: re.Match[str]) -> bool:
         more = _CLIENT_REST.fullmatch(rest, 0, end)
         if more is None:
             return False
+        cut = end < len(rest)
     fields["client_hostname"] = hostname
     fields["client_ip"] = ip
     if port is not None:
@@ -51,7 +53,7 @@ def _client(fields: Fields, match: re.Match[str]) -> bool:
             if value is not None:
                 fields[name] = value
         # A user's name may end like that, too: better none than a wrong one.
-        if end < len(rest) and more.lastindex == 2:
+        if cut and more.lastindex == 2:
             del fields["sasl_username"]
     return True
 
