@@ -423,6 +423,7 @@ EXTRACTORS: Final[dict[str, Callable[[Parsed], Delivery | None]]] = {
     "proxy-reject": _at_the_door,
     "message_rejected": _message_rejected,
     "not_accepted": _message_rejected,
+    "io_fatal": _message_rejected,  # in the receiving process, before the client gets its answer
     "size": _too_big,
     "corrupt": _corrupt,
 }
