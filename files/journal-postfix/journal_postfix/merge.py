@@ -256,6 +256,9 @@ class QueueEntry:
             self.arrived = True
         elif effect is Effect.EXPIRED:
             self.columns["expired"] = min(time, self.columns.get("expired") or time)
+        elif effect is Effect.KEPT:
+            if time >= (self.columns.get("expired") or time):
+                self.columns["expired"] = None
         elif effect is Effect.HELD:
             self._hold(time, is_held=True)
         elif effect is Effect.RELEASED:
