@@ -432,11 +432,13 @@ def _take_attempted(
             joined.append(Joined(instance, Delivery(queue_id, Effect.NOTED, {}, event=event, at=failed), time))
     session.failures = []
     if session.sending_tls is not None:
-        if session.tls_queue_id not in (None, queue_id):
+        if session.tls_queue_id is None:
+            # The process was at work on this mail when it connected, even if another relay took it in the end.
+            session.tls_queue_id = queue_id
+        if session.tls_queue_id != queue_id:
             # Another mail: over a connection of its own, or one of which nothing was logged.
             session.sending_to = session.sending_tls = session.tls_queue_id = None
         elif session.sending_to == data:
-            session.tls_queue_id = queue_id
             delivery = delivery._replace(recipient={**recipient, **session.sending_tls})
     joined.append(Joined(instance, delivery, time))
     return joined
