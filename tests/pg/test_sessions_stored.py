@@ -1,0 +1,27 @@
+"""What is kept of processes from one batch to the next: rows and joins do not depend on where a batch ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from journal_postfix.message import LogMessage
+from journal_postfix.settings import Settings
+from pg.dump import dump
+from pg.feed import feed_messages
+
+TLS = (
+    "Anonymous TLS connection established from a.example.com[192.0.2.1]: "
+    "TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits)"
+)
+CLIENT = "AAAAAA1: client=a.example.com[192.0.2.1]"
+
+
+def smtpd(time: float, host: str, text: str) -> LogMessage:
+    return LogMessage(host, "postfix/smtpd", 1, 1_760_000_000 + time, text, 0)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_the_clock_of_another_host_takes_nothing_away(batch: int, database: str) -> None:
+    messages = [smtpd(0, "one", TLS), smtpd(50_000, "ahead", TLS), smtpd(1, "one", CLIENT)]
+    feed_messages(database, messages, settings=Settings(max_messages_per_commit=batch))
+    assert ["TLSv1.3" in row for row in dump(database)["delivery_from"]] == [True]
