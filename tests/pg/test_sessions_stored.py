@@ -16,8 +16,8 @@ TLS = (
 CLIENT = "AAAAAA1: client=a.example.com[192.0.2.1]"
 
 
-def smtpd(time: float, host: str, text: str) -> LogMessage:
-    return LogMessage(host, "postfix/smtpd", 1, 1_760_000_000 + time, text, 0)
+def smtpd(time: float, host: str, text: str, instance: str = "postfix") -> LogMessage:
+    return LogMessage(host, f"{instance}/smtpd", 1, 1_760_000_000 + time, text, 0)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
@@ -25,3 +25,12 @@ def test_the_clock_of_another_host_takes_nothing_away(batch: int, database: str)
     messages = [smtpd(0, "one", TLS), smtpd(50_000, "ahead", TLS), smtpd(1, "one", CLIENT)]
     feed_messages(database, messages, settings=Settings(max_messages_per_commit=batch))
     assert ["TLSv1.3" in row for row in dump(database)["delivery_from"]] == [True]
+
+
+def test_a_process_of_another_instance_is_another_process(database: str) -> None:
+    left = "disconnect from a.example.com[192.0.2.1] ehlo=1 mail=1 rcpt=1 quit=1 commands=4"
+    feed_messages(database, [smtpd(0, "one", TLS), smtpd(1, "one", CLIENT)])
+    # By a writer that has not met the first instance yet.
+    assert feed_messages(database, [smtpd(2, "one", left, "postfix-out")]).lines == 1
+    mails = dump(database)["delivery_from"]
+    assert ["canceled" in row for row in mails] == [False]
