@@ -34,3 +34,23 @@ def test_a_process_of_another_instance_is_another_process(database: str) -> None
     assert feed_messages(database, [smtpd(2, "one", left, "postfix-out")]).lines == 1
     mails = dump(database)["delivery_from"]
     assert ["canceled" in row for row in mails] == [False]
+
+
+def test_a_mail_whose_reply_was_lost_is_not_canceled_though_the_queue_manager_comes_late(database: str) -> None:
+    def line(time: float, component: str, text: str) -> LogMessage:
+        return smtpd(time, "one", text)._replace(identifier=f"postfix/{component}")
+
+    left = "disconnect from a.example.com[192.0.2.1] ehlo=1 mail=1 rcpt=1 data=0/1 commands=3/4"
+    sent = "AAAAAA1: to=<x@example.org>, relay=virtual, delay=1, delays=1/0/0/0, dsn=2.0.0, status=sent (ok)"
+    messages = [
+        line(0, "smtpd", CLIENT),
+        line(1, "cleanup", "AAAAAA1: message-id=<1@example.com>"),
+        line(60, "smtpd", left),
+        line(90, "qmgr", "AAAAAA1: from=<a@example.com>, size=10, nrcpt=1 (queue active)"),
+        line(91, "virtual", sent),
+        line(92, "qmgr", "AAAAAA1: removed"),
+    ]
+    feed_messages(database, messages)
+    shown = dump(database)
+    assert [("removed" in row, "canceled" in row) for row in shown["delivery_from"]] == [(True, False)]
+    assert len(shown["delivery_to"]) == 1
