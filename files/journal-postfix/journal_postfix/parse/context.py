@@ -107,6 +107,9 @@ def _unbracketed(groups: _Groups) -> _Groups | None:
     method, user, sender = groups[4:]
     if method is not None or user is None:
         return groups
+    if sender is not None:
+        # Who writes the brackets writes no `sasl_sender=`: this one is the name's.
+        user, sender = f"{user} sasl_sender={sender}", None
     return (*groups[:5], user[1:-1], sender) if user[:1] == "<" and user[1:][-1:] == ">" else None
 
 
