@@ -325,6 +325,16 @@ PLACELESS: dict[str, str] = {
 # Values that the log leaves undecidable: in which `case-element`, which values (patterns), and why no parser can tell.
 UNDECIDABLE: list[tuple[str, str, str]] = [
     (
+        r"^smtpd\.action-own-sasl-sender-reason$",
+        r"; from=<",
+        "a context that nobody can tell from a text is left in the text; with nothing of it left, it ends differently",
+    ),
+    (
+        r"-sasl_(?:sender|method)$",
+        r'["<\\]',
+        "a word of an SMTP command that is quoted can hold blanks, and so all that is logged behind it: see smtpd.py",
+    ),
+    (
         r"^trap-raw-address-own-15-sasl_username$",
         r"; from=<|; to=<|; proto=| helo=<|> proto=",
         "an address without quotes (Postfix <= 3.4), whose end a user's name with a part of a context has, too",

@@ -18,7 +18,10 @@ LINES = log_lines.load_corpus()
 PAGE = log_lines.PAGE.read_text(encoding="utf-8")
 
 # A milter's words that look like an access rule's, and mean the same.
-READ_BY_ANOTHER = {"smtpd.milter-own-2": "smtpd.action"}
+READ_BY_ANOTHER = {
+    "smtpd.milter-own-2": "smtpd.action",
+    "smtpd.milter-own-bracketed-user": "smtpd.action",
+}
 
 
 def made_of(name: str) -> str:

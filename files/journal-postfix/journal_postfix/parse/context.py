@@ -67,6 +67,8 @@ _NAMES = ("sender", "recipient", "proto", "helo", "sasl_method", "sasl_username"
 _PLACE = compiled("; (?=from=<|to=<|proto=|helo=<)")
 _MARKS = ("; from=<", "; to=<", "; proto=")
 
+_CONTEXT_WITH_USER = compiled(rf"; from=<{ADDRESS}>(?: to=<{ADDRESS}>)? proto={PROTO}(?: helo=<{HELO}>)?(?= sasl_)")
+_MAX_PLACES = 50
 _QUOTED_SASL_SENDER = compiled(r' sasl_sender=[^ "<\\]*+["<\\]')
 
 # "CODE DSN text" of a reply; milter replies of several lines have `-` behind the code. cleanup logs the DSN alone.
@@ -218,8 +220,17 @@ def _may_be_in_sasl_sender(text: str, at: int) -> bool:
     It is MAIL's AUTH= as any client sends it (smtpd.py). But the same may stand in a quoted address before the real
     context: nobody can tell, so neither is believed.
     """
+    if " sasl_sender=" not in text[:at]:
+        return False
     begin = text.find("; from=<", 0, at)
-    return begin >= 0 and _QUOTED_SASL_SENDER.search(text, begin, at) is not None
+    for _ in range(_MAX_PLACES):
+        if begin < 0:
+            return False
+        match = _CONTEXT_WITH_USER.match(text, begin, at)
+        if match is not None:
+            return _QUOTED_SASL_SENDER.search(text, match.end(), at) is not None
+        begin = text.find("; from=<", begin + 1, at)
+    return True
 
 
 def split_context(fields: Fields, text: str, line: str) -> tuple[str, bool]:
