@@ -22,7 +22,7 @@ _IP = r"\[(?:IPv6:)?([0-9A-Fa-f.:]+)\]"
 _END_OF_NAMES = compiled(r"\) \{[A-Za-z,]*\}, ")
 _ENVELOPE = compiled(
     rf"\{{([A-Za-z,]*)\}},(?: [A-Za-z][A-Za-z0-9._/-]*+)*(?: {_IP}(?::[0-9]{{1,5}})?)?(?: {_IP})?(?: [A-Z]+/[A-Z]+)? "
-    rf"<{ADDRESS}> -> (<(?:{_ONE})>(?:,<(?:{_ONE})>)*)((?:, .*)?)"
+    rf"<{ADDRESS}> -> (<(?:{_ONE})>(?:,<(?:{_ONE})>)*)(, .*)"
 )
 _RECIPIENT = compiled(rf"<{ADDRESS}>")
 _IDS = compiled(

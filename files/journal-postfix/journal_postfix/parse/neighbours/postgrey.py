@@ -43,8 +43,9 @@ ENTRIES = (
         "postgrey.greylist",
         "postgrey",
         "action",
-        r"action=([a-z]+)(?:, reason=([A-Za-z -]+(?: \([0-9-]+s missing\))?))?"
-        rf"(?:, delay=({NUMBER}))?(?:, client_name=([^ ,]+))?(?:, client_address=([0-9A-Fa-f.:]+))?(?:, (.*))?",
+        r"action=([a-z]+)(?=,)(?:, reason=([A-Za-z -]+(?: \([0-9-]+s missing\))?))?"
+        rf"(?:, delay=({NUMBER})(?=,))?(?:, client_name=([^ ,]+)(?=,))?(?:, client_address=([0-9A-Fa-f.:]+)(?=,))?"
+        r"(?:, (.*))?",
         _greylist,
         queue_id=None,
     ),

@@ -28,6 +28,7 @@ _PERL = compiled(
     rf"\) receiver={_VALUE}; identity=(?P<identity>helo|mailfrom); (?:helo|envelope-from)={_VALUE}"
     rf"(?:; helo={_VALUE})?; client-ip=(?P<client_ip>{_VALUE})"
 )
+_IP = compiled(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f]*:[0-9A-Fa-f.:]+")
 _END_OF_EXPLANATION = compiled(r"\) receiver=")
 _PERL_NAMES = compiled(rf"; (envelope-from|helo)=({_VALUE})(?=; )")
 
@@ -55,7 +56,9 @@ def _answered(fields: Fields, match: re.Match[str]) -> bool:
     elements = None if at is None else _PERL.fullmatch(rest, at)
     if elements is not None:
         fields["identity"] = elements["identity"]
-        fields["client_ip"] = _unquoted(elements["client_ip"])
+        client_ip = _unquoted(elements["client_ip"])
+        if _IP.fullmatch(client_ip):
+            fields["client_ip"] = client_ip
         for name, value in _PERL_NAMES.findall(rest, elements.end("identity")):
             fields["helo" if name == "helo" else "sender"] = _unquoted(value)
     return True
