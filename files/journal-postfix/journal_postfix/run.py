@@ -21,7 +21,7 @@ from .store import Batch, InputPosition, Writer, store_deliveries
 # A batch of the longest lines that there are must not fill the memory.
 MAX_CHARACTERS = 16_000_000
 
-NOT_MAIL = frozenset({"foreign", "forged", "set aside"})
+NOT_MAIL = frozenset({"foreign", "forged", "set aside", "covered"})
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from ..extract import Delivery, Effect, extract_delivery
 from ..message import LogMessage
+from ..parse import parse
 from ..parse.engine import PROGRAMS
 
 # What makes two lines of one kind different: ids, numbers, addresses, quoted text.
@@ -48,7 +49,11 @@ class Unknown:
 
 
 class InputPosition(NamedTuple):
-    """How far an input is stored: `position` is where to go on, `last_time` the time of the message before."""
+    """How far an input is stored: `position` is where to go on, `last_time` the time of the message before.
+
+    Of the journal, `position` counts entries, and `cursor` is the entry before. `is_journal` is also true of files that
+    journalctl printed. `read_again_below`: see `coverage`.
+    """
 
     input_id: int
     kind: str
@@ -56,6 +61,19 @@ class InputPosition(NamedTuple):
     position: int
     last_time: float | None
     lines: int
+    cursor: str | None = None
+    is_journal: bool = False
+    read_again_below: int = 0
+
+
+class Gap(NamedTuple):
+    """What is missing in an input: `kind` vacuumed, suppressed or skipped; times in UNIX seconds; lines if known."""
+
+    kind: str
+    began: float
+    ended: float
+    lines: int | None
+    detail: str | None
 
 
 def line_shape(text: str) -> str:
@@ -91,6 +109,11 @@ class Batch:
         self.counters: dict[tuple[str, str, str], list[Any]] = {}
         self.unknown: dict[tuple[str, str, str], Unknown] = {}
         self.set_aside: list[tuple[LogMessage, str]] = []
+        self.gaps: list[tuple[int, Gap]] = []
+        """Each with how many messages came before it."""
+        self.not_postfix: set[int] = set()
+        """Which messages are foreign, forged, or no lines at all."""
+        self.covered = 0
         self._aliases = instance_aliases or {}
 
     def __len__(self) -> int:
@@ -112,12 +135,16 @@ class Batch:
             component = ""
             host = printable_host(host)
             self.set_aside.append((message, problem))
-        elif action != "foreign" and not message.trusted:
+            self.not_postfix.add(line)
+        elif action == "foreign":
+            self.not_postfix.add(line)
+        elif not message.trusted:
             action = "forged"
             component = ""
+            self.not_postfix.add(line)
         elif action == "unknown":
             self._add_unknown(host, component, message)
-        elif action != "foreign":
+        else:
             delivery = extract_delivery(parsed)
             if delivery is not None:
                 instance = parsed["instance"]
@@ -136,6 +163,24 @@ class Batch:
             counter[0] += 1
             if message.time > counter[1]:
                 counter[1] = message.time
+
+    def add_gap(self, gap: Gap) -> None:
+        """Take note of a gap before the next message."""
+        self.gaps.append((len(self.messages), gap))
+
+    def leave_out(self, covered: set[int]) -> None:
+        """Only count these messages, as covered: what they tell is known from another source."""
+        rest = Batch(self._aliases)
+        for line, message in enumerate(self.messages):
+            if line in covered:
+                rest.messages.append(message)
+                counter = rest.counters.setdefault((message.host, "", "covered"), [0, message.time])
+                counter[0] += 1
+                counter[1] = max(counter[1], message.time)
+            else:
+                rest.add(message, parse(message.identifier, message.text))
+        self.units, self.counters, self.unknown = rest.units, rest.counters, rest.unknown
+        self.covered = len(covered)
 
     def give_up(self, server: tuple[str, str], reason: str) -> None:
         """Set aside all lines of a server."""

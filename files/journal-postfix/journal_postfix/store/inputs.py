@@ -1,0 +1,68 @@
+"""What is kept of an input besides its position: gaps, and what the daemon that follows it says of itself.
+
+Takes plain values, writes them. Also the lock that keeps two writers off one host. Never opens a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from .batch import Gap
+from .database import Database, timestamp
+
+HOST_LOCK: Final = 0x6A70
+HOST_LOCKS: Final = 64
+MAX_DETAIL: Final = 500
+
+
+class Heartbeat(NamedTuple):
+    """What the daemon says of itself; times in UNIX seconds. `problem` is what keeps it from reading on."""
+
+    host: str
+    pid: int
+    version: str
+    started: float
+    state: str
+    newest: float | None
+    lines_per_second: float
+    problem: str | None
+
+
+def lock_hosts(database: Database, hosts: Iterable[str]) -> None:
+    """Keep other writers off these hosts until the transaction ends; by few locks, for a log may name any number."""
+    for number in sorted({crc32(host.encode("utf-8", "surrogatepass")) % HOST_LOCKS for host in hosts}):
+        database.execute("SELECT pg_advisory_xact_lock(%s, %s)", (HOST_LOCK, number))
+
+
+def record_gaps(database: Database, input_id: int, gaps: Iterable[tuple[int, Gap]]) -> None:
+    """Keep gaps for the operator."""
+    for _, gap in gaps:
+        detail = None if gap.detail is None else gap.detail.replace("\0", "")[:MAX_DETAIL]
+        database.execute(
+            "INSERT INTO input_missing (input_id, kind, began, ended, lines, detail) VALUES (%s, %s, %s, %s, %s, %s)",
+            (input_id, gap.kind, timestamp(min(gap.began, gap.ended)), timestamp(gap.ended), gap.lines, detail),
+        )
+
+
+def beat(database: Database, input_id: int, state: Heartbeat) -> None:
+    """Keep what the daemon says of itself, in place of what it said before."""
+    database.execute(
+        "INSERT INTO daemon_state (input_id, host, pid, version, started, heartbeat, state, newest, lines_per_second, "
+        "problem) VALUES (%s, %s, %s, %s, %s, now(), %s, %s, %s, %s) ON CONFLICT (input_id) DO UPDATE SET "
+        "host = excluded.host, pid = excluded.pid, version = excluded.version, started = excluded.started, "
+        "heartbeat = excluded.heartbeat, state = excluded.state, newest = excluded.newest, "
+        "lines_per_second = excluded.lines_per_second, problem = excluded.problem",
+        (
+            input_id,
+            state.host,
+            state.pid,
+            state.version,
+            timestamp(state.started),
+            state.state,
+            timestamp(state.newest),
+            state.lines_per_second,
+            state.problem,
+        ),
+    )
