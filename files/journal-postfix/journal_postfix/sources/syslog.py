@@ -74,7 +74,7 @@ class SyslogReader:
                     message = self._headed(rest, time, position)
                 else:
                     host, identifier, pid = known
-                    message = new(LogMessage, (host, identifier, pid, time, text, position, True))
+                    message = new(LogMessage, (host, identifier, pid, time, text, position, True, ""))
                 if text.startswith("message repeated ") and message.identifier:
                     yield from self._repeated(message, before)
                 else:
