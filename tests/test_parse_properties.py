@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from journal_postfix.parse import ENTRIES, engine, parse
 from journal_postfix.parse.engine import PROGRAMS, build_parser
+from journal_postfix.parse.neighbours import DEFAULT_IDENTIFIERS, identifier_map
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 CASES: list[dict[str, Any]] = [
@@ -25,7 +26,10 @@ COMPONENTS = sorted({case["identifier"].rpartition("/")[2] for case in CASES} | 
 
 # Surrogates too: bytes that are no UTF-8 arrive as these.
 any_text = st.text(st.characters(exclude_categories=[]), max_size=300)
-identifiers = st.one_of(st.sampled_from([f"postfix/{name}" for name in COMPONENTS]), any_text)
+NEIGHBOURS = identifier_map(DEFAULT_IDENTIFIERS)
+identifiers = st.one_of(
+    st.sampled_from([f"postfix/{name}" for name in COMPONENTS]), st.sampled_from(sorted(NEIGHBOURS)), any_text
+)
 fragments = st.sampled_from(
     sorted({word + mark for case in CASES for mark in " ,:;=<>[]()" for word in case["message"].split(mark)})
 )
@@ -36,7 +40,10 @@ patchwork = st.lists(st.one_of(fragments, any_text), max_size=12).map("".join)
 def test_any_text_of_any_identifier_gives_an_action(identifier: str, message: str) -> None:
     parsed = parse(identifier, message)
     assert isinstance(parsed["action"], str)
-    if parsed["action"] != "foreign":
+    if identifier in NEIGHBOURS:
+        assert parsed["component"] == NEIGHBOURS[identifier]
+        assert "instance" not in parsed
+    elif parsed["action"] != "foreign":
         assert {"instance", "component"} <= parsed.keys()
 
 
@@ -54,6 +61,14 @@ def test_every_prefix_of_a_line_gives_an_action(case: dict[str, Any]) -> None:
     message = case["message"]
     for end in range(len(message)):
         assert parse(case["identifier"], message[:end])["action"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_every_line_of_every_neighbour_gives_an_action(case: dict[str, Any]) -> None:
+    for identifier, name in NEIGHBOURS.items():
+        parsed = parse(identifier, case["message"])
+        assert parsed["component"] == name
+        assert "instance" not in parsed
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
@@ -282,7 +297,7 @@ def test_identifiers_do_not_pile_up() -> None:
 def test_the_package_imports_nothing_with_side_effects() -> None:
     folder = Path(engine.__file__).parent
     imported: set[str] = set()
-    for path in folder.glob("*.py"):
+    for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 imported.update(alias.name for alias in node.names)

@@ -65,6 +65,45 @@ def test_all_problems_are_named_at_once_with_file_and_key(tmp_path: Path) -> Non
         assert problem.startswith(f"{path}: {key}")
 
 
+def test_neighbours_replace_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "main.yml"
+    path.write_text("neighbours: {dovecot: [dovecot, dovecot-lmtp], policyd-spf: [postfix/policy-spf]}\n")
+    assert load_settings(path).neighbours == {
+        "dovecot": ["dovecot", "dovecot-lmtp"],
+        "policyd-spf": ["postfix/policy-spf"],
+    }
+    path.write_text("neighbours: {}\n")
+    assert load_settings(path).neighbours == {}
+
+
+@pytest.mark.parametrize("value", ["5", "[dovecot]", "null"])
+def test_neighbours_are_a_map(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "main.yml"
+    path.write_text(f"neighbours: {value}\n")
+    with pytest.raises(ConfigurationError, match="must map neighbours to lists of syslog identifiers"):
+        load_settings(path)
+
+
+def test_all_problems_of_neighbours_are_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "main.yml"
+    path.write_text(
+        "neighbours: {exim: [exim], dovecot: dovecot, rspamd: [5], amavis: [amavis, postfix/smtpd], "
+        "opendkim: [a, b], opendmarc: [b, c], 7: [x], postgrey: ['']}\n"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(path)
+    (problem,) = caught.value.problems
+    assert problem.removeprefix(f"{path}: neighbours: ").split("; ") == [
+        "exim is no neighbour (dovecot, rspamd, amavis, opendkim, opendmarc, postgrey, policyd-spf are)",
+        "dovecot must have a list of syslog identifiers",
+        "rspamd must have a list of syslog identifiers",
+        "amavis: postfix/smtpd is Postfix's own identifier",
+        "opendmarc: b is the identifier of opendkim already",
+        "7 is no neighbour (dovecot, rspamd, amavis, opendkim, opendmarc, postgrey, policyd-spf are)",
+        "postgrey must have a list of syslog identifiers",
+    ]
+
+
 @pytest.mark.parametrize("value", ["true", "1.5", "0", "10000000", "'5'"])
 def test_a_whole_number_is_no_other_thing(value: str, tmp_path: Path) -> None:
     path = tmp_path / "main.yml"

@@ -28,6 +28,8 @@ QUERIES = {
         "SELECT s.host, s.instance, to_jsonb(n) - 'noqueue_id' - 'server_id' "
         "FROM noqueue n JOIN mail_server s USING (server_id)"
     ),
+    "neighbour_event": "SELECT host, to_jsonb(n) - 'neighbour_event_id' FROM neighbour_event n",
+    "server_event": "SELECT e.* FROM server_event e",
     "line_counter": "SELECT host, component, action, lines, last_time FROM line_counter",
     "unknown_line": "SELECT host, component, shape, lines, first_time, last_time, sample FROM unknown_line",
     "set_aside": "SELECT host, time, encode(line, 'escape'), reason FROM set_aside",
@@ -66,6 +68,21 @@ def views(dsn: str) -> dict[str, Any]:
             )
             shown = _plain(mail, keys)
             shown["recipients"] = [_plain(recipient, keys) for recipient in recipients]
+            for component, action, detail in database.fetch(
+                "SELECT component, action, detail FROM mail_event WHERE mail_id = %s "
+                'ORDER BY "time", component, action, detail',
+                mail_id,
+            ):
+                told = f"{component} {action}"
+                shown.setdefault("story", []).append(told if detail is None else f"{told}: {detail}")
+            for row in database.fetch_dicts(
+                "SELECT n.*, t.recipient AS recipient_of, t.orig_to FROM mail_neighbour AS n "
+                "LEFT JOIN mail_recipient AS t USING (mail_id, recipient_key) WHERE mail_id = %s "
+                'ORDER BY n."time", n.program, n.action, n.result, t.recipient',
+                mail_id,
+            ):
+                row["is_ambiguous"] = row["is_ambiguous"] or None
+                shown.setdefault("neighbours", []).append(_plain(row, keys))
             for link in links:
                 text = f"{link['kind']}: {link['linked_queue_id']}"
                 if link["linked_mail_id"] is None:
@@ -79,6 +96,13 @@ def views(dsn: str) -> dict[str, Any]:
             "SELECT action, stage, recipient, time FROM noqueue "
             "WHERE noqueue_id NOT IN (SELECT noqueue_id FROM mail_rejected) ORDER BY time"
         )
+        events = {
+            f"{component} {action}, {subject}": lines
+            for component, action, subject, lines in database.fetch(
+                "SELECT component, action, subject, sum(lines)::int FROM mail_server_event "
+                "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+            )
+        }
         lines = {
             f"{component} {action}".strip(): count
             for component, action, count in database.fetch(
@@ -88,6 +112,8 @@ def views(dsn: str) -> dict[str, Any]:
     shown_all: dict[str, Any] = {"mails": result, "lines": lines}
     if rejected:
         shown_all["rejected"] = [_plain(row, keys) for row in rejected]
+    if events:
+        shown_all["server_events"] = events
     if other:
         shown_all["other_noqueue"] = [_plain(row) for row in other]
     return shown_all

@@ -63,11 +63,13 @@ def test_import_as_json(run: Run) -> None:
         "lines_before": 0,
         "lines": 15,
         "postfix_lines": 15,
+        "neighbour_lines": 0,
         "understood": 15,
         "unknown": 0,
         "foreign": 0,
         "forged": 0,
         "set_aside": 0,
+        "covered": 0,
         "unfinished_bytes": 0,
         "mails": 3,
         "recipients": 4,
@@ -162,7 +164,7 @@ def test_parse_gives_one_object_per_line_in_order() -> None:
     done = call("parse", stdin=text)
     objects = [json.loads(line) for line in done.stdout.splitlines()]
     assert [one["action"] for one in objects] == [
-        "foreign",
+        "saved",
         "client",
         "foreign",
         "warning",

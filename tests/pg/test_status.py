@@ -61,6 +61,7 @@ def test_figures(database: str, config: str, capsys: pytest.CaptureFixture[str])
         "foreign": 1,
         "forged": 0,
         "set_aside": 0,
+        "neighbours": 0,
         "understood_percent": 100.0,
     }
     assert report["mails"] == 2

@@ -11,7 +11,7 @@ import pytest
 from journal_postfix.cli.main import main
 from paths import STREAMS
 from pg.feed import feed_file, feed_lines
-from pg.logs import attempt, line, mail
+from pg.logs import at, attempt, line, mail
 
 
 @pytest.fixture
@@ -324,3 +324,170 @@ def test_json_names(database: str, config: str, capsys: pytest.CaptureFixture[st
         ["action", "component", "time"],
     ]
     assert story["recipients"][0]["verdict"].startswith("Delivered to the mailbox on 2026-11-20T09:00:05.")
+
+
+# -------------------------------------------------------------------------------------------------------- neighbours
+
+LMTP = "mx.example.org[private/dovecot-lmtp]"
+SESSION = "uA0fGfJYH2X0XwAAqPeSTA"
+
+
+def _lmtp(session: str = SESSION, recipient: str = "bob@example.org", **more: str) -> tuple[str, str, str, float]:
+    return attempt(
+        recipient, program="lmtp", relay=LMTP, response=f"250 2.0.0 <{recipient}> {session} Saved", after="1", **more
+    )
+
+
+def _dovecot(second: float, text: str, session: str = SESSION, user: str = "bob@example.org") -> str:
+    return f"{at(second)} mx dovecot: lmtp({user})<9><{session}>: {text}"
+
+
+DISCARDED = "Marked message to be discarded if not explicitly delivered (discard action)"
+
+
+@pytest.mark.parametrize(
+    ("sayings", "end"),
+    [
+        (["msgid=<m@id.example>: saved mail to INBOX"], "Dovecot: saved to mailbox 'INBOX'."),
+        (
+            ["sieve: msgid=<m@id.example>: fileinto action: stored mail into mailbox 'Junk'"],
+            "Dovecot: stored into mailbox 'Junk' by a sieve rule.",
+        ),
+        (
+            ["sieve: msgid=<m@id.example>: stored mail into mailbox 'INBOX'"],
+            "Dovecot: stored into mailbox 'INBOX' by sieve.",
+        ),
+        (
+            [f"sieve: msgid=<m@id.example>: discard action: {DISCARDED}"],
+            "Dovecot: discarded by a sieve rule: it reached no mailbox.",
+        ),
+        (
+            [
+                f"sieve: msgid=<m@id.example>: discard action: {DISCARDED}",
+                "sieve: msgid=<m@id.example>: redirect action: forwarded to <c@example.net>",
+                "sieve: msgid=<m@id.example>: fileinto action: stored mail into mailbox 'A'",
+            ],
+            "Dovecot: forwarded to c@example.net by a sieve rule; stored into mailbox 'A' by a sieve rule.",
+        ),
+        (
+            [
+                "sieve: msgid=<m@id.example>: fileinto action: failed to store into mailbox 'A': Permission denied",
+                "sieve: msgid=<m@id.example>: stored mail into mailbox 'INBOX'",
+            ],
+            "Dovecot: could not be saved to mailbox 'A' (Permission denied); stored into mailbox 'INBOX' by sieve.",
+        ),
+        (
+            ["sieve: msgid=<m@id.example>: vacation action: sent vacation response to <a@example.com>"],
+            "what its own filters did with it is not known here.",
+        ),
+    ],
+)
+def test_dovecots_word_ends_the_verdict(
+    sayings: list[str], end: str, database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [_dovecot(0.9 + number / 100, text) for number, text in enumerate(sayings)]
+    feed_lines(database, [*lines, *mail("A1A1A1A1", 0, "a@example.com", _lmtp(), message_id="m@id.example")])
+    verdict = _verdicts(capsys, config, "A1A1A1A1")["bob@example.org"]
+    assert verdict.endswith(f"Saved”; {end}"), verdict
+
+
+def test_each_recipient_has_its_own_session(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    feed_file(database, str(STREAMS / "neighbours.log"))
+    text = _trace(capsys, config, "B1A1A1A1A1", "--time", "2026-11-20 10:00")
+    assert "Dovecot: stored into mailbox 'Junk' by a sieve rule." in text
+    assert "Dovecot: saved to mailbox 'INBOX'." in text
+    order = [
+        "policyd-spf: SPF pass (told by its client, sender and recipient)",
+        "postgrey: greylisting: pass for bob@example.org: triplet found, waited 305 s",
+        "arrived: a.example.com[192.0.2.1]",
+        "opendkim: DKIM pass",
+        "opendmarc: DMARC pass: domain example.com",
+        "rspamd: found: add header, score 7.3 of 15",
+        "dovecot: stored by sieve into mailbox 'Junk' for bob@example.org",
+        "bob@example.org: sent by",
+        "dovecot: saved to mailbox 'INBOX' for carla@example.org",
+        "left the queue",
+    ]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    assert "DKIM fail" not in text
+    assert "DKIM fail" in _trace(capsys, config, "B1A1A1A1A1", "--time", "2026-11-20 12:00")
+
+
+def test_evidence_of_the_message_id_is_named_and_an_ambiguous_one_decides_nothing(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed_file(database, str(STREAMS / "neighbours.log"))
+    verdict = _verdicts(capsys, config, "C1A1A1A1A1")["bob@example.org"]
+    assert verdict.endswith("Dovecot: saved to mailbox 'Archive' (told by the message-id).")
+    for queue_id in ("D1A1A1A1A1", "D2A1A1A1A1"):
+        assert "Dovecot" not in _verdicts(capsys, config, queue_id)["bob@example.org"]
+        text = _trace(capsys, config, queue_id)
+        assert "saved to mailbox 'Lists' for bob (told by its message-id; another mail fits as well)" in text
+
+
+def test_a_message_id_makes_no_fate(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    feed_file(database, str(STREAMS / "neighbours.log"))
+    verdict = _verdicts(capsys, config, "E1A1A1A1A1")["bob@example.org"]
+    assert "Secret" not in verdict
+    assert "what its own filters did with it is not known here" in verdict
+
+
+def test_dovecots_word_about_a_mail_that_a_filter_handed_on(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two queue entries with one message-id, but only the one behind the filter has the session."""
+    to_filter = attempt(
+        "bob@example.org", relay="127.0.0.1[127.0.0.1]:10024", response="250 2.0.0 Ok: queued as A2A2A2A2", after="1"
+    )
+    lines = [
+        *mail("A1A1A1A1", 0, "a@example.com", to_filter, message_id="m@id.example"),
+        *mail("A2A2A2A2", 0.5, "a@example.com", _lmtp(), message_id="m@id.example"),
+        _dovecot(1.4, "sieve: msgid=<m@id.example>: fileinto action: stored mail into mailbox 'Junk'"),
+    ]
+    feed_lines(database, lines)
+    verdict = _verdicts(capsys, config, "A1A1A1A1")["bob@example.org"]
+    assert verdict.startswith("Handed on as A2A2A2A2: Delivered to the mail store")
+    assert verdict.endswith("Dovecot: stored into mailbox 'Junk' by a sieve rule.")
+    assert "dovecot:" not in _trace(capsys, config, "A1A1A1A1")
+
+
+def test_a_session_that_another_server_names_is_no_proof(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = attempt("bob@example.net", response=f"250 2.0.0 <bob@example.net> {SESSION} Saved")
+    lines = [
+        *mail("A1A1A1A1", 0, "a@example.com", _lmtp(), message_id="m@id.example"),
+        *mail("A2A2A2A2", 0, "a@example.com", foreign, message_id="n@id.example"),
+        _dovecot(0.9, "msgid=<m@id.example>: saved mail to INBOX"),
+    ]
+    feed_lines(database, lines)
+    assert "Dovecot" in _verdicts(capsys, config, "A1A1A1A1")["bob@example.org"]
+    assert "Dovecot" not in _verdicts(capsys, config, "A2A2A2A2")["bob@example.net"]
+
+
+def test_a_message_id_of_many_mails_is_no_evidence(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lda = attempt("bob@example.org", program="pipe", relay="dovecot", response="delivered via dovecot service")
+    lines = [
+        line
+        for number in range(25)
+        for line in mail(f"A1A1A1{number:02}", 1000 * number, "a@example.com", lda, message_id="same@id.example")
+    ]
+    saved = f"{at(0.9)} mx dovecot: lda(bob)<9><{SESSION}>: msgid=<same@id.example>: saved mail to INBOX"
+    feed_lines(database, [*lines, saved])
+    assert "Dovecot" not in _verdicts(capsys, config, "A1A1A100")["bob@example.org"]
+    assert "dovecot:" not in _trace(capsys, config, "A1A1A100")
+
+
+def test_what_a_sender_chose_is_shown_escaped(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        *mail("A1A1A1A1", 0, "a@example.com", _lmtp(), message_id="m@id.example"),
+        _dovecot(0.9, "msgid=<m@id.example>: saved mail to \x1b[31mred\u202e"),
+    ]
+    feed_lines(database, lines)
+    text = _trace(capsys, config, "A1A1A1A1")
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "[31mred" in text

@@ -43,6 +43,10 @@ class Effect(IntEnum):
     """Its mail has come back under another queue id: it ends, if it is known at all."""
     NOQUEUE = 12
     """A row of its own in noqueue."""
+    ABORTED = 13
+    """The client left without an answer that it was accepted; only for the mail that arrived just then."""
+    PROXIED = 14
+    """It came through a before-queue filter, and this is who brought it; only for a mail that is known."""
 
 
 # Stages of smtpd at which a rejection ends the transaction; at RCPT or VRFY it goes on without that address.
@@ -61,9 +65,13 @@ class Delivery(NamedTuple):
     columns: Columns
     recipient: Columns | None = None
     event: tuple[str, str | None, str | None] | None = None
+    at: float | None = None
+    """When the event happened, if before the line that it is told with."""
 
 
 NOQUEUE: Final = "NOQUEUE"
+REJECTIONS: Final = frozenset({"reject", "milter-reject", "proxy-reject", "hangup"})
+"""What smtpd calls its refusals; whatever else it logs as NOQUEUE goes on to be a mail, if nothing refuses it."""
 NO_COLUMNS: Final[Columns] = {}
 
 
@@ -101,10 +109,11 @@ def attempt_status(parsed: Parsed) -> str:
     return status
 
 
-def _client(parsed: Parsed) -> Delivery:
+def _client(parsed: Parsed) -> Delivery | None:
     queue_id = parsed["queue_id"]
     if queue_id == NOQUEUE:
-        return Delivery("", Effect.NOQUEUE, _rejection(parsed))
+        # For a before-queue filter: `proxy-accept` or `proxy-reject` follows (session.py).
+        return None
     get = parsed.get
     return Delivery(
         queue_id,
@@ -174,6 +183,9 @@ def _delivery(parsed: Parsed) -> Delivery:
             "relay_port": get("relay_port"),
             "relay_path": get("relay_path"),
             "tls": get("tls"),
+            "tls_protocol": None,
+            "tls_cipher": None,
+            "tls_trust": None,
             "conn_use": get("conn_use"),
             "delay": get("delay"),
             "delay_before_queue": delays[0],
@@ -238,6 +250,10 @@ def _rejection(parsed: Parsed) -> Columns:
         "dsn": get("dsn"),
         "reason": get("reason"),
     }
+
+
+def _at_the_door(parsed: Parsed) -> Delivery:
+    return Delivery("", Effect.NOQUEUE, _rejection(parsed))
 
 
 def _context(parsed: Parsed) -> Columns:
@@ -332,12 +348,6 @@ def _release(parsed: Parsed) -> Delivery:
     return Delivery(parsed["queue_id"], Effect.RELEASED, NO_COLUMNS, event=(parsed["action"], None, None))
 
 
-def _proxy(parsed: Parsed) -> Delivery | None:
-    if parsed["action"] == "proxy-accept":
-        return None
-    return Delivery("", Effect.NOQUEUE, _rejection(parsed))
-
-
 def _noted(parsed: Parsed) -> Delivery | None:
     """Any other line that names a queue id is part of its story."""
     queue_id = parsed.get("queue_id")
@@ -408,8 +418,8 @@ EXTRACTORS: Final[dict[str, Callable[[Parsed], Delivery | None]]] = {
     "milter-hold": _hold,
     "placed_on_hold": _hold,
     "released_from_hold": _release,
-    "proxy-accept": _proxy,
-    "proxy-reject": _proxy,
+    "proxy-accept": _at_the_door,
+    "proxy-reject": _at_the_door,
     "message_rejected": _message_rejected,
     "not_accepted": _message_rejected,
     "size": _too_big,

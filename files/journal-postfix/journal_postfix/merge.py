@@ -34,6 +34,8 @@ IN_DELIVERY_S: Final = 3600.0
 HEADER_WITHIN_S: Final = 3600.0
 
 DURING_DELIVERY: Final = frozenset({"deleted", "requeued"})
+OF_SESSION: Final = frozenset({Effect.ABORTED, Effect.PROXIED})
+NEVER_FIRST: Final = OF_SESSION | {Effect.REQUEUED}
 NOT_ACCEPTED: Final = frozenset({"rejected", "canceled"})
 NEVER_QUEUED: Final = frozenset({"rejected", "canceled", "discarded"})
 
@@ -53,6 +55,9 @@ END_RANK: Final = {
     "requeued": 7,
     "deleted": 8,
 }
+
+# Columns of a delivery that say what it does rather than what is known.
+NOT_FILLED: Final = frozenset({"ended_how", "arrived"})
 
 Key = tuple[int, str]
 """Server and queue id."""
@@ -153,6 +158,16 @@ class QueueEntry:
             return False
         return self._fits(effect, delivery.columns, time)
 
+    def is_of(self, delivery: Delivery, time: float) -> bool:
+        """Tell whether what a session tells afterwards of the mail that it brought is about this entry."""
+        if delivery.effect is Effect.ABORTED:
+            if abs(self.began - delivery.columns["arrived"]) > LATE_S or self.columns.get("ended_how") is not None:
+                return False
+            # Content that was held may have been accepted, the answer alone got lost; otherwise qmgr says so.
+            return not (self.columns.get("is_held") and self.columns.get("message_id") is not None)
+        arrived: float = delivery.columns["arrived"]
+        return arrived - LATE_S <= self.began <= time + LATE_S
+
     def _arrival_due(self) -> float:
         """Until when the arrival of an ended mail may come: what was not accepted had one, other mail may have none."""
         assert self.ended is not None
@@ -191,7 +206,7 @@ class QueueEntry:
             self.began = time
         if time > self.last_seen:
             self.last_seen = time
-        _, effect, new, recipient, event = delivery
+        _, effect, new, recipient, event, at = delivery
         if effect is Effect.QUEUED:
             self._queue(new, time)
         else:
@@ -201,13 +216,13 @@ class QueueEntry:
         if recipient is not None:
             self._attempt(recipient, time)
         if event is not None:
-            self.events.append((time, component, *event, self.lines[-1]))
+            self.events.append((time if at is None else at, component, *event, self.lines[-1]))
 
     def _fill(self, new: Columns) -> None:
         """Fill what is not known yet."""
         columns = self.columns
         for name, value in new.items():
-            if value is None or name == "ended_how":
+            if value is None or name in NOT_FILLED:
                 continue
             known = columns.get(name)
             if known is None:
@@ -235,6 +250,8 @@ class QueueEntry:
             self._end(new["ended_how"], None)
         elif effect is Effect.REQUEUED:
             self._end("requeued", time)
+        elif effect is Effect.ABORTED:
+            self._end("canceled", time)
         elif effect is Effect.ARRIVED:
             self.arrived = True
         elif effect is Effect.EXPIRED:
@@ -334,14 +351,17 @@ class QueueEntries:
         key = (server_id, delivery.queue_id)
         entries = self._by_key.get(key)
         if entries is None:
-            if delivery.effect is Effect.REQUEUED:
+            if delivery.effect in NEVER_FIRST:
                 return
             entry = QueueEntry(server_id, delivery.queue_id, time, time)
             self._by_key[key] = entries = [entry]
         else:
-            owner = self._owner(entries, delivery, time)
+            if delivery.effect in OF_SESSION:
+                owner = next((one for one in reversed(entries) if one.is_of(delivery, time)), None)
+            else:
+                owner = self._owner(entries, delivery, time)
             if owner is None:
-                if delivery.effect is Effect.REQUEUED:
+                if delivery.effect in NEVER_FIRST:
                     return
                 owner = self._begin(entries, server_id, delivery.queue_id, time)
             entry = owner

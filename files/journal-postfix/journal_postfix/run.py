@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from .errors import InputError
 from .message import LogMessage
-from .parse import parse
+from .parse import parser_for
+from .parse.neighbours import NAMES as NEIGHBOURS
 from .settings import Settings
 from .store import Batch, InputPosition, Writer, store_deliveries
 
@@ -33,6 +34,7 @@ class Summary:
     recipients: int = 0
     rejected: int = 0
     set_aside: int = 0
+    neighbour_lines: int = 0
     by_action: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -43,7 +45,7 @@ class Summary:
     @property
     def postfix_lines(self) -> int:
         """Lines of Postfix, understood or not."""
-        return self.lines - sum(self.by_action.get(action, 0) for action in NOT_MAIL)
+        return self.lines - self.neighbour_lines - sum(self.by_action.get(action, 0) for action in NOT_MAIL)
 
     @property
     def understood(self) -> int:
@@ -64,7 +66,8 @@ def run_loop(
     committed before stays.
     """
     summary = Summary()
-    batch = Batch(settings.instance_aliases)
+    parse = parser_for(settings.neighbours)
+    batch = Batch(settings.instance_aliases, parse)
     position = begins.position
     last_time = begins.last_time
     max_messages = settings.max_messages_per_commit
@@ -76,7 +79,7 @@ def run_loop(
             stored = store_deliveries(writer, batch, begins, position, last_time)
             begins = begins._replace(position=position, last_time=last_time, lines=begins.lines + len(batch))
             _add(summary, batch, stored.mails, stored.recipients, stored.rejected, stored.set_aside)
-            batch = Batch(settings.instance_aliases)
+            batch = Batch(settings.instance_aliases, parse)
             if on_commit is not None:
                 on_commit(summary)
         deadline = time.monotonic() + settings.max_delay_before_commit
@@ -108,5 +111,8 @@ def _add(summary: Summary, batch: Batch, mails: int, recipients: int, rejected: 
     summary.recipients += recipients
     summary.rejected += rejected
     summary.set_aside += set_aside
-    for (_, _, action), (lines, _) in batch.counters.items():
+    for (_, component, action), (lines, _) in batch.counters.items():
+        if component in NEIGHBOURS:
+            summary.neighbour_lines += lines
+            continue
         summary.by_action[action] = summary.by_action.get(action, 0) + lines

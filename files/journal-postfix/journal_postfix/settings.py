@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from .errors import ConfigurationError
+from .parse.engine import PROGRAMS, split_identifier
+from .parse.neighbours import DEFAULT_IDENTIFIERS
 
 DEFAULT_PATH: Final = Path("/etc/journal-postfix/main.yml")
 
@@ -69,6 +71,28 @@ def _is_text_by_text(value: Any) -> str | None:
     return "must map names to names"
 
 
+def _is_neighbours(value: Any) -> str | None:
+    """Say all that is wrong: an identifier of Postfix would hide Postfix, one of two neighbours one of them."""
+    if not isinstance(value, dict):
+        return "must map neighbours to lists of syslog identifiers"
+    problems = []
+    owners: dict[str, str] = {}
+    for name, identifiers in value.items():
+        if name not in DEFAULT_IDENTIFIERS:
+            problems.append(f"{_shown(name)} is no neighbour ({', '.join(DEFAULT_IDENTIFIERS)} are)")
+        elif not isinstance(identifiers, list) or not all(
+            isinstance(identifier, str) and identifier and identifier.isprintable() for identifier in identifiers
+        ):
+            problems.append(f"{name} must have a list of syslog identifiers")
+        else:
+            for identifier in identifiers:
+                if split_identifier(identifier) is not None and identifier.rpartition("/")[2] in PROGRAMS:
+                    problems.append(f"{name}: {_shown(identifier)} is Postfix's own identifier")
+                elif owners.setdefault(identifier, name) != name:
+                    problems.append(f"{name}: {_shown(identifier)} is the identifier of {owners[identifier]} already")
+    return "; ".join(problems) or None
+
+
 SETTINGS: Final = (
     Setting(
         "database",
@@ -105,6 +129,13 @@ SETTINGS: Final = (
         _is_text_by_text,
         "Which first parts of syslog_name are only services of another instance, as {postfix-submission: postfix}.",
     ),
+    Setting(
+        "neighbours",
+        DEFAULT_IDENTIFIERS,
+        "map of lists of identifiers",
+        _is_neighbours,
+        "Which other programs' lines are read, and the syslog identifiers they log under; what is given replaces all.",
+    ),
 )
 
 
@@ -117,6 +148,7 @@ class Settings:
     max_delay_before_commit: float = 5.0
     logfile_timezone: str | None = None
     instance_aliases: dict[str, str] = field(default_factory=dict)
+    neighbours: dict[str, list[str]] = field(default_factory=lambda: dict(DEFAULT_IDENTIFIERS))
 
 
 class _Loader(yaml.SafeLoader):

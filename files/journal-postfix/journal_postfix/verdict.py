@@ -78,6 +78,12 @@ def _sent(recipient: Record, when: str, after: str) -> str:
     response = recipient.get("response")
     relay = relay_text(recipient)
     quoted = _quoted(response)
+    store = _store_text(recipient)
+    if store is not None and component == "lmtp":
+        return f"Delivered to the mail store {relay or ''}".rstrip() + f" (LMTP) on {when}{after}{quoted}; {store}."
+    if store is not None and component in ("pipe", "local"):
+        how = f"Handed to the program of transport {relay or 'pipe'}" if component == "pipe" else "Handed over"
+        return f"{how} on {when}{after}{quoted}; {store}."
     if component == "smtp":
         return f"Accepted by {relay or 'the next server'} on {when}{after}{quoted}; {_NOT_KNOWN}."
     if component == "lmtp":
@@ -100,6 +106,35 @@ def _sent(recipient: Record, when: str, after: str) -> str:
     if component in ("local", "virtual"):
         return f"Delivered to the mailbox on {when}{after}{quoted}."
     return f"Delivered by {component} on {when}{after}{quoted}."
+
+
+def _store_text(recipient: Record) -> str | None:
+    """Say what Dovecot did with a mail that it was handed; None where it is not known."""
+    events = [event for event in recipient.get("neighbours", ()) if event["program"] == "dovecot"]
+    parts = []
+    for event in events:
+        mailbox, detail = event.get("mailbox", "?"), event.get("detail", "?")
+        if event["action"] == "saved":
+            parts.append(f"saved to mailbox '{mailbox}'")
+        elif event["action"] == "stored":
+            by = "sieve" if mailbox.upper() == "INBOX" else "a sieve rule"
+            parts.append(f"stored into mailbox '{mailbox}' by {by}")
+        elif event["action"] == "forwarded":
+            parts.append(f"forwarded to {detail} by a sieve rule")
+        elif event["action"] == "rejected":
+            parts.append("rejected by a sieve rule")
+        elif event["action"] == "save_failed":
+            parts.append(f"could not be saved to mailbox '{mailbox}' ({detail})")
+        elif event["action"] == "proxied":
+            parts.append(f"handed on to {detail}")
+    if not parts and any(event["action"] == "discarded" for event in events):
+        parts.append("discarded by a sieve rule: it reached no mailbox")
+    if not parts:
+        return None
+    # One saying may be logged twice: by Dovecot and by its Sieve.
+    text = "; ".join(dict.fromkeys(parts))
+    is_certain = all(event["joined_by"] != "message-id" for event in events)
+    return f"Dovecot: {text}" + ("" if is_certain else " (told by the message-id)")
 
 
 def _deferred(mail_state: str, recipient: Record, when: When) -> str:

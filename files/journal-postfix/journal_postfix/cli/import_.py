@@ -77,7 +77,7 @@ def _import(logfile: Logfile, options: LogfileOptions, writer: Writer, settings:
             sys.stderr.write("\r\033[K")
         if summary.lines or sys.exc_info()[0] is None:
             _report(logfile, begins.lines, summary, as_json=as_json)
-    return bool(begins.lines or summary.postfix_lines)
+    return bool(begins.lines or summary.postfix_lines or summary.neighbour_lines)
 
 
 def _complain(error: InputError) -> None:
@@ -123,6 +123,7 @@ def _report(logfile: Logfile, before: int, summary: Summary, *, as_json: bool) -
                     "lines_before": before,
                     "lines": summary.lines,
                     "postfix_lines": summary.postfix_lines,
+                    "neighbour_lines": summary.neighbour_lines,
                     "understood": summary.understood,
                     "unknown": summary.unknown,
                     "foreign": summary.by_action.get("foreign", 0),
@@ -141,6 +142,8 @@ def _report(logfile: Logfile, before: int, summary: Summary, *, as_json: bool) -
     parts = [f"{escape(name)}: {summary.lines:,} new lines{known}; {summary.postfix_lines:,} lines of Postfix"]
     if understood is not None:
         parts.append(f", {understood:.2f} % understood")
+    if summary.neighbour_lines:
+        parts.append(f", {summary.neighbour_lines:,} of its neighbours")
     if summary.unknown:
         parts.append(f" ({summary.unknown:,} unknown: see 'journal-postfix unknown')")
     parts.append(

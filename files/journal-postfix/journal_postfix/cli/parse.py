@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..message import LogMessage
-from ..parse import parse
+from ..parse import Parser, parser_for
 from ..settings import Settings
 from ..sources.logfile import Logfile, iter_logfile_messages
 from .inputs import add_input_arguments, input_options
@@ -30,12 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Parse the files in the order in which they were given (standard input without any)."""
     options = input_options(arguments, settings)
+    parse = parser_for(settings.neighbours)
     status = 0
     for path in arguments.files or ["-"]:
         try:
             with Logfile(path) as logfile:
                 for message in iter_logfile_messages(logfile, options, take_unfinished=True):
-                    sys.stdout.write(json.dumps(_as_json(message), ensure_ascii=True) + "\n")
+                    sys.stdout.write(json.dumps(_as_json(message, parse), ensure_ascii=True) + "\n")
         except InputError as error:
             sys.stdout.flush()
             print(f"journal-postfix: {escape(str(error))}", file=sys.stderr)
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     return status
 
 
-def _as_json(message: LogMessage) -> dict[str, Any]:
+def _as_json(message: LogMessage, parse: Parser) -> dict[str, Any]:
     result: dict[str, Any] = {}
     if message.time:
         result["time"] = datetime.fromtimestamp(message.time, UTC).isoformat(timespec="microseconds")[:-6] + "Z"

@@ -150,6 +150,8 @@ def _lines_text(line_counts: Lines) -> str:
         parts.append(
             f"{line_counts.understood:,} understood ({percent} % of Postfix's), {line_counts.unknown:,} unknown"
         )
+    if line_counts.neighbours:
+        parts.append(f"{line_counts.neighbours:,} of neighbours")
     if line_counts.foreign:
         parts.append(f"{line_counts.foreign:,} foreign")
     if line_counts.forged:

@@ -59,6 +59,24 @@ _EVENTS: Final = {
     "size": "larger than this server takes",
 }
 
+_NEIGHBOURS: Final = {
+    "saved": "saved to mailbox",
+    "stored": "stored by sieve into mailbox",
+    "save_failed": "could not be saved to mailbox",
+    "discarded": "discarded by a sieve rule, unless another one keeps it,",
+    "forwarded": "forwarded by a sieve rule",
+    "rejected": "rejected by a sieve rule",
+    "replied": "answered by a vacation notice",
+    "proxied": "handed on",
+    "proxy_failed": "could not be handed on",
+    "recipient_failed": "refused",
+    "scanned": "found:",
+    "dkim": "DKIM",
+    "dmarc": "DMARC",
+    "spf": "SPF",
+    "greylist": "greylisting:",
+}
+
 _ENDS: Final = {
     "removed": "left the queue",
     "expired": "left the queue",
@@ -156,6 +174,8 @@ def _steps(mail: Record, recipients: list[Record], *, is_verbose: bool) -> Itera
         yield Step(mail["queued"], _TAKEN_UP, f"taken up by the queue manager: {size}")
     for event in mail["events"]:
         yield _event(event)
+    for event in mail.get("neighbours", ()):
+        yield _neighbour(event)
     for recipient in recipients:
         yield from _attempts(recipient, is_verbose=is_verbose)
     if "ended" in mail and mail["state"] in _ENDS:
@@ -176,6 +196,30 @@ def _event(event: Record) -> Step:
     name = _EVENTS.get(action, action.replace("_", " "))
     who = "" if event["component"] == "postsuper" else f"{event['component']}: "
     return Step(event["time"], rank, f"{who}{name}{': ' + detail if detail else ''}")
+
+
+def _neighbour(event: Record) -> Step:
+    """Say what another program said about it, and how sure it is that this mail was meant."""
+    action, program = event["action"], event["program"]
+    text = _NEIGHBOURS.get(action, action.replace("_", " "))
+    if "result" in event:
+        text += f" {event['result']}"
+    if "score" in event:
+        of = f" of {event['required_score']:g}" if "required_score" in event else ""
+        text += f", score {event['score']:g}{of}"
+    if "mailbox" in event:
+        text += f" '{event['mailbox']}'"
+    if "recipient" in event:
+        text += f" for {event['recipient']}"
+    if "detail" in event:
+        text += f": {event['detail']}"
+    if event["joined_by"] in ("message-id", "envelope"):
+        told_by = "message-id" if event["joined_by"] == "message-id" else "client, sender and recipient"
+        doubt = "; another mail fits as well" if event.get("is_ambiguous") else ""
+        text += f" (told by its {told_by}{doubt})"
+    # The policy servers are asked first; Dovecot speaks just before Postfix writes down its answer.
+    rank = _ATTEMPT if program == "dovecot" else _ARRIVAL if event["joined_by"] == "envelope" else _CHECK
+    return Step(event["time"], rank, f"{program}: {text}")
 
 
 def _attempts(recipient: Record, *, is_verbose: bool) -> Iterator[Step]:

@@ -1,4 +1,4 @@
-"""Read one Postfix log line: `parse(identifier, message)`, pure, total and in bounded time.
+"""Read one log line of Postfix or a neighbour: `parse(identifier, message)`, pure, total and in bounded time.
 
 Takes the identifier (`postfix/submission/smtpd`) and the text that Postfix logged, gives a dict with `action` and every
 syntactic element under the name that the manual gives it. Never raises, never looks at a clock, a file or another line.
@@ -14,12 +14,16 @@ context and a header check's origin from the end. What cannot be told apart is l
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from .bounce import ENTRIES as BOUNCE
 from .cleanup import ENTRIES as CLEANUP
 from .delivery import ENTRIES as DELIVERY
 from .engine import Parser, build_parser, split_identifier
 from .grammar import Entry
 from .local import ENTRIES as LOCAL
+from .neighbours import DEFAULT_IDENTIFIERS, identifier_map
+from .neighbours import ENTRIES as NEIGHBOUR_ENTRIES
 from .pickup import ENTRIES as PICKUP
 from .postscreen import ENTRIES as POSTSCREEN
 from .postsuper import ENTRIES as POSTSUPER
@@ -31,7 +35,7 @@ from .smtpd import ENTRIES as SMTPD
 from .system import ENTRIES as SYSTEM
 from .tls import ENTRIES as TLS
 
-__all__ = ["ENTRIES", "parse", "split_identifier"]
+__all__ = ["ENTRIES", "NEIGHBOUR_ENTRIES", "Parser", "parse", "parser_for", "split_identifier"]
 
 # The order matters only between entries that can read the same line: the more special one comes first.
 ENTRIES: tuple[Entry, ...] = (
@@ -51,4 +55,11 @@ ENTRIES: tuple[Entry, ...] = (
     *SYSTEM,
 )
 
-parse: Parser = build_parser(ENTRIES)
+parse: Parser = build_parser(ENTRIES, NEIGHBOUR_ENTRIES, identifier_map(DEFAULT_IDENTIFIERS))
+
+
+def parser_for(neighbours: Mapping[str, Iterable[str]]) -> Parser:
+    """Give `parse` for neighbours that log under these identifiers (name → identifiers), as the settings have them."""
+    if neighbours == DEFAULT_IDENTIFIERS:
+        return parse
+    return build_parser(ENTRIES, NEIGHBOUR_ENTRIES, identifier_map(neighbours))

@@ -2,12 +2,15 @@
 
 Takes the grammar entries once (`build_parser`), gives the function `parse`. The function keeps nothing but the split of
 the identifiers it has seen, bounded in number. It knows no component by name: all of them live in the entries.
+
+Neighbours (`neighbours/`) are programs whose identifier says who they are and not which component of which Postfix.
+Their entries are kept apart, so that no `postfix/dovecot` is read as Dovecot.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from .grammar import ANY_COMPONENT, Convert, Entry, Fields, components_of
@@ -24,6 +27,9 @@ PROGRAMS = frozenset(
     scache sendmail showq smtp smtpd spawn tlsmgr tlsproxy trivial-rewrite verify virtual
     """.split()
 )
+
+# Scripts that log by `postlog -t NAME`, here under names without syslog_name.
+_BARE = frozenset({"postfix-script", "postfix-tls-script", "postfix-wrapper", "postmulti-script"})
 
 # A server has a few dozen identifiers; whoever may log under any name must not fill the memory.
 _MAX_IDENTIFIERS = 1024
@@ -48,12 +54,17 @@ class _Program(NamedTuple):
     severe_queued: _Table
 
 
+_Tables = tuple[_Table, _Table, _Table, _Table]
+
+
 def split_identifier(identifier: str) -> Fields | None:
     """Split `postfix-out/submission/smtpd` into instance, service and component; None when it is not Postfix's."""
+    if identifier in _BARE:
+        return {"action": "unknown", "instance": "postfix", "component": identifier}
     parts = identifier.split("/")
     if not (parts[0].startswith("postfix") or (len(parts) > 1 and parts[-1] in PROGRAMS)):
         return None
-    fields: Fields = {"action": "unknown", "instance": parts[0], "component": parts[-1]}
+    fields: Fields = {"action": "unknown", "instance": parts[0] or "postfix", "component": parts[-1]}
     service = "/".join(parts[1:-1])
     if service:
         fields["service"] = service
@@ -80,14 +91,30 @@ def _table(entries: Iterable[Entry], component: str, queue_id: bool, severe: boo
     }
 
 
-def build_parser(entries: Iterable[Entry]) -> Parser:
-    """Give `parse(identifier, message)` for these grammar entries."""
+def _tables(entries: tuple[Entry, ...], component: str) -> _Tables:
+    return (
+        _table(entries, component, queue_id=False, severe=False),
+        _table(entries, component, queue_id=True, severe=False),
+        _table(entries, component, queue_id=False, severe=True),
+        _table(entries, component, queue_id=True, severe=True),
+    )
+
+
+def build_parser(
+    entries: Iterable[Entry], neighbour_entries: Iterable[Entry] = (), neighbours: Mapping[str, str] | None = None
+) -> Parser:
+    """Give `parse(identifier, message)` for these grammar entries.
+
+    `neighbours` names the neighbour that logs under an identifier, even one that looks like Postfix's.
+    """
     entries = tuple(entries)
     tables = {
-        component: tuple(
-            _table(entries, component, queue_id, severe) for severe in (False, True) for queue_id in (False, True)
-        )
-        for component in PROGRAMS | components_of(entries) | set(ANY_COMPONENT)
+        component: _tables(entries, component) for component in PROGRAMS | components_of(entries) | set(ANY_COMPONENT)
+    }
+    neighbour_entries = tuple(neighbour_entries)
+    neighbour_programs = {
+        identifier: _Program({"action": "other", "component": name}, *_tables(neighbour_entries, name))
+        for identifier, name in (neighbours or {}).items()
     }
     head = _HEAD.match
     programs: dict[str, _Program | None] = {}
@@ -95,10 +122,11 @@ def build_parser(entries: Iterable[Entry]) -> Parser:
     def learn(identifier: str) -> _Program | None:
         if len(programs) >= _MAX_IDENTIFIERS:
             programs.clear()
-        base = split_identifier(identifier)
-        program = None
-        if base is not None:
-            program = _Program(base, *tables.get(base["component"], tables["*"]))
+        program = neighbour_programs.get(identifier)
+        if program is None:
+            base = split_identifier(identifier)
+            if base is not None:
+                program = _Program(base, *tables.get(base["component"], tables["*"]))
         programs[identifier] = program
         return program
 
@@ -128,11 +156,11 @@ def build_parser(entries: Iterable[Entry]) -> Parser:
                 fields["action"] = action
                 if convert(fields, match):
                     return fields
-        if severity is not None:
+        # What nothing fits: `unknown` for Postfix, `other` for a neighbour.
+        fields["action"] = program[0]["action"]
+        if severity is not None and "instance" in fields:
             fields["action"] = "trouble"
             fields["reason"] = message[position:]
-        else:
-            fields["action"] = "unknown"
         return fields
 
     return parse

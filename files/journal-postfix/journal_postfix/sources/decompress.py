@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import threading
 import zlib
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -320,7 +321,7 @@ class Stream:
             self._source = ProgramStream(self._raw, head)
         self.compression = compression
         self.consumed = 0  # decompressed bytes given out
-        self.last = b""  # the two bytes before the ones that come next, as far as there are any
+        self.before = b""  # what stands before the place that was gone to, as much of `keep` as there is
         self.damage: StreamDamaged | None = None  # found by looking ahead, behind all that can be read
         self._ahead = b""
 
@@ -338,7 +339,6 @@ class Stream:
         else:
             data = self._source.read(size)
         self.consumed += len(data)
-        self.last = (self.last + data[-2:])[-2:]
         return data
 
     def peek(self, enough: Callable[[bytes], bool]) -> bytes:
@@ -354,17 +354,23 @@ class Stream:
             self._ahead += data
         return self._ahead
 
-    def skip_to(self, offset: int) -> None:
+    def skip_to(self, offset: int, keep: int) -> None:
         """Go on at `offset` of the decompressed bytes, reading and discarding; at the end if there are fewer."""
-        while self.consumed < offset:
-            data = self.read(min(RAW_BYTES, offset - self.consumed))
-            if not data:
-                return
+        if self.consumed >= offset:
+            return
+        kept: deque[bytes] = deque()
+        count = 0
+        while self.consumed < offset and (data := self.read(min(RAW_BYTES, offset - self.consumed))):
+            kept.append(data)
+            count += len(data)
+            while count - len(kept[0]) >= keep:
+                count -= len(kept.popleft())
+        self.before = b"".join(kept)[-keep:]
 
-    def seek_plain(self, offset: int) -> None:
-        """Go on at `offset` without reading what is before it; only for plain seekable files."""
-        before = min(offset, 2)
-        self.last = os.pread(self._fd, before, offset - before)
+    def seek_plain(self, offset: int, keep: int) -> None:
+        """Go on at `offset` without reading all that is before it; only for plain seekable files."""
+        begin = max(offset - keep, 0)
+        self.before = os.pread(self._fd, offset - begin, begin)
         os.lseek(self._fd, offset, os.SEEK_SET)
         self._raw = RawReader(self._fd, seekable=True)
         self._raw.count = self.consumed = offset

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
 from ..message import LogMessage
+from .heads import unwrap
 from .lines import CHUNK_BYTES, LINE_BYTES, cut_lines, take_all
 
 FIELDS = (
@@ -113,6 +114,19 @@ class Trust(NamedTuple):
 DEFAULT_TRUST = Trust()
 
 
+def is_from_own_unit(unit: str, identifier: str) -> bool:
+    """Judge whether a program other than Postfix logged under its own name: `dovecot` in dovecot.service.
+
+    Units are root's. What is called like Postfix must come from Postfix: see `is_from_postfix`.
+    """
+    if not identifier or identifier.startswith("postfix"):
+        return False
+    name = unit.removesuffix(".service")
+    return name != unit and (
+        name in (identifier, f"{identifier}d") or name.startswith((f"{identifier}@", f"{identifier}-"))
+    )
+
+
 def message_from_fields(
     fields: Mapping[str, list[str]], host: str | None, position: int, trust: Trust = DEFAULT_TRUST
 ) -> LogMessage:
@@ -130,13 +144,17 @@ def message_from_fields(
         time = first("_SOURCE_REALTIME_TIMESTAMP")
     identifier = first("SYSLOG_IDENTIFIER")
     source = (first("_SYSTEMD_UNIT"), first("_UID"), first("_EXE"))
-    trusted = trust.judge(identifier, *source)
+    trusted = trust.judge(identifier, *source) or is_from_own_unit(source[0], identifier)
+    number = int(pid) if _PID.fullmatch(pid) else 0
+    text = "\n".join(fields.get("MESSAGE", ()))
+    if identifier.endswith(("/postlogd", "]")):
+        identifier, number, text = unwrap(identifier, number, text)
     return LogMessage(
         host or first("_HOSTNAME"),
         identifier,
-        int(pid) if _PID.fullmatch(pid) else 0,
+        number,
         int(time) / 1e6 if _MICROSECONDS.fullmatch(time) else 0.0,
-        "\n".join(fields.get("MESSAGE", ())),
+        text,
         position,
         trusted,
         "" if trusted else origin_of(*source),

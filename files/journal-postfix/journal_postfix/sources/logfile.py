@@ -28,6 +28,7 @@ from typing import Self
 from ..errors import InputError
 from ..message import LogMessage
 from . import entries, stamps
+from .before import SEED_BYTES, LinesBefore
 from .decompress import NoDecoder, Stream, StreamDamaged
 from .lines import cut_first, iter_blocks, take_all
 from .syslog import SyslogReader
@@ -242,12 +243,12 @@ class Logfile:
             self._extra_fd = self._another_fd()
             self._stream = Stream(self._extra_fd, seekable=True)
             if not self._stream.compression:
-                self._stream.seek_plain(offset)
+                self._stream.seek_plain(offset, SEED_BYTES)
         if self._stream is None:
             raise InputError(f"{self.name}: is closed")
         if offset < self._stream.consumed:
             raise InputError(f"{self.name}: cannot be read again from byte {offset}")
-        self._stream.skip_to(offset)
+        self._stream.skip_to(offset, SEED_BYTES)
         return self._stream
 
     def wait_for_more(self) -> bool:
@@ -365,7 +366,7 @@ def iter_logfile_messages(
     try:
         stream = logfile.open_stream(offset)
         yield from _iter_messages(
-            stream.read, logfile.wait_for_more, leave, stream.last, logfile, options, offset, last_time
+            stream.read, logfile.wait_for_more, leave, stream.before, logfile, options, offset, last_time
         )
     except StreamDamaged as damage:
         raise _damaged(logfile.name, damage, logfile.consumed) from damage
@@ -389,7 +390,8 @@ def _iter_messages(
     if kind == "export":
         yield from entries.iter_export_messages(read, more, options.host, offset, leave=leave, before=before)
         return
-    blocks = iter_blocks(read, more, leave)
+    lines_before = LinesBefore(before, offset)
+    blocks = lines_before.watch(iter_blocks(read, more, leave))
     if before and not before.endswith(b"\n"):
         # The rest of a line that was taken unfinished: no line, even if it looks like one.
         first = cut_first(blocks, offset)
@@ -402,4 +404,4 @@ def _iter_messages(
         yield from entries.iter_json_messages(blocks, options.host, offset, last_time or 0.0)
         return
     reader = stamps.StampReader(options.timezone, lambda stamp: logfile.year_of_first(stamp, options), last_time)
-    yield from SyslogReader(reader, options.host).read(blocks, offset)
+    yield from SyslogReader(reader, options.host, lines_before).read(blocks, offset)

@@ -45,10 +45,25 @@ _TRADITIONAL = f"({'|'.join(MONTHS)}) ( ?[1-9]|0[1-9]|[12][0-9]|3[01]) {_CLOCK}"
 _FULL = f"([0-9]{{4}})-([0-9]{{2}})-([0-9]{{2}})[Tt ]{_CLOCK}"
 _OFFSET = "([Zz]|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?"
 
+# What stands before some stamps: `<22>`, or the words that a template makes of it. BSD and BusyBox have them elsewhere.
+FACILITY_AND_LEVEL = (
+    "(?:kern|user|mail|daemon|auth|syslog|lpr|news|uucp|cron|authpriv|ftp|ntp|security|console|local[0-7])"
+    r"\.(?:emerg|panic|alert|crit|err|error|warn|warning|notice|info|debug)"
+)
+_BEFORE = f"(?:<[0-9]{{1,3}}>|{FACILITY_AND_LEVEL}:? +)?"
+
+# `journalctl -o short-full`: `Mon 2026-11-23 04:13:11 CET`; the zone's name is one of the host where it ran, a number
+# where the zone has none. OpenWrt's `logread`: `Mon Nov 23 04:13:11 2026 mail.info`.
+_WEEKDAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) "
+_ZONE = "([A-Za-z]{1,6}|[+-][0-9]{2}(?:[0-9]{2})?)"
+
 _TRADITIONAL_STAMP = re.compile(f"{_TRADITIONAL}{_FRACTION} ")
 _FULL_STAMP = re.compile(f"({_FULL}){_FRACTION}{_OFFSET} ")
-_PRIORITY = re.compile("<[0-9]{1,3}>(1 (?=[0-9-]))?")
-PRIORITY_BYTES = rb"(?:<[0-9]{1,3}>)?"
+_WEEKDAY_STAMP = re.compile(f"{_WEEKDAY}{_FULL}{_FRACTION} {_ZONE} ")
+_LOGREAD_STAMP = re.compile(f"{_WEEKDAY}{_TRADITIONAL} ([0-9]{{4}}) (?:{FACILITY_AND_LEVEL} )?")
+_UNIX_STAMP = re.compile(r"([0-9]{9,10})\.([0-9]{6}) ")  # `journalctl -o short-unix`
+_PRIORITY = re.compile(f"{_BEFORE}(1 (?=[0-9]{{4}}-))?")
+PRIORITY_BYTES = _BEFORE.encode()
 
 _NEVER = "\n"  # no line begins with it
 _SECONDS = {f":{m:02}:{s:02}": 60 * m + s for m in range(60) for s in range(60)}
@@ -172,14 +187,24 @@ class StampReader:
 
     def _read_any(self, line: str) -> int:
         priority = _PRIORITY.match(line)
-        begin = priority.end() if priority else 0
+        assert priority is not None  # all of it is optional
+        begin = priority.end()
         if match := _TRADITIONAL_STAMP.match(line, begin):
             known = self._read_traditional(match)
         elif match := _FULL_STAMP.match(line, begin):
             known = self._read_full(match)
+        elif match := _WEEKDAY_STAMP.match(line):
+            known = self._read_weekday(match, *match.groups())
+        elif match := _LOGREAD_STAMP.match(line):
+            month, day, hour, minute, second, year = match.groups()
+            known = self._read_weekday(match, year, str(_MONTH[month]), day, hour, minute, second, None, "")
+        elif match := _UNIX_STAMP.match(line):
+            self.time = int(match[1] + match[2]) / 1e6
+            self.prefix = match[0]
+            known = True
         else:
             return -1
-        if priority and priority[1]:
+        if priority[1]:
             self.prefix = _NEVER  # what stands behind such a stamp has another form
         return match.end() if known else -1
 
@@ -237,6 +262,32 @@ class StampReader:
             self._full_hour, self._offset = text[:13], f"{offset} "
             self._full_hour_began = began - 60 * int(minute) - int(second)
         return True
+
+    def _read_weekday(self, match: re.Match[str], *groups: str | None) -> bool:
+        """Read a stamp with weekday and year; the zone's name tells the two passes of a repeated hour apart."""
+        *numbers, fraction, name = groups
+        year, month, day, hour, minute, second = (int(number or 0) for number in numbers)
+        if not (_is_date(year, month, day) and FIRST_YEAR <= year <= LAST_YEAR):
+            return False
+        moment = datetime(year, month, day, hour, minute, min(second, 59))  # noqa: DTZ001 (the zone comes next)
+        whole = int(_named_instant(moment, name or "", self._zone, self.time or None)) + (second == 60)
+        self.time = (whole * 1_000_000 + _microseconds(fraction)) / 1e6
+        self._hour = self._full_hour = _NEVER
+        self.prefix = match[0]
+        return True
+
+
+def _named_instant(moment: datetime, name: str, zone: tzinfo | None, previous: float | None) -> float:
+    """Give the UNIX time of `moment` in the zone called `name`: UTC, an offset, or one of `zone`'s two names."""
+    if name in ("UTC", "GMT", "Z"):
+        return moment.replace(tzinfo=UTC).timestamp()
+    if name.startswith(("+", "-")):
+        return moment.replace(tzinfo=UTC).timestamp() - _offset_seconds(name.ljust(5, "0"))
+    for fold in (0, 1):
+        local = moment.replace(tzinfo=zone, fold=fold) if zone else moment.replace(fold=fold).astimezone()
+        if local.tzname() == name:
+            return local.timestamp()
+    return local_instant(moment, zone, previous)
 
 
 def _offset_seconds(offset: str) -> int:

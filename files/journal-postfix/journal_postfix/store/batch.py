@@ -6,32 +6,39 @@ lines that were not understood and those that no database can take. Never talks 
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final, NamedTuple
 
 from ..extract import Delivery, Effect, extract_delivery
-from ..message import LogMessage
-from ..parse import parse
+from ..health import line_shape, subject_of
+from ..message import Gap, LogMessage
+from ..neighbour import neighbour_columns
+from ..parse import Parser, parse
 from ..parse.engine import PROGRAMS
+from ..parse.neighbours import NAMES as NEIGHBOURS
+from ..session import Step, step_of
 
-# What makes two lines of one kind different: ids, numbers, addresses, quoted text.
-VARIABLE_RE: Final = re.compile(r'<[^<>]{0,300}>|"[^"]{0,300}"|\[[^\[\]]{0,300}\]|\b[0-9A-Fa-f]*[0-9][0-9A-Za-z]*\b')
-MAX_SHAPE: Final = 160
 MAX_NAME: Final = 255
 OTHER_PROGRAM: Final = "(other)"
+HOUR_S: Final = 3600.0
+EventKey = tuple[str, str, float, str, str, str]
+"""Of a server event: host, instance, the hour's beginning, component, action, subject."""
 
 
 class Unit(NamedTuple):
-    """One line's delivery on its way into the fold; `line` indexes the batch's messages."""
+    """One line's delivery, and its step in the life of its process, on their way into the fold.
+
+    `line` indexes the batch's messages.
+    """
 
     line: int
     server: tuple[str, str]
     component: str
-    delivery: Delivery
+    delivery: Delivery | None
+    step: Step | None
 
 
-class Unknown:
-    """Lines of one shape that were not understood."""
+class Group:
+    """Lines that are counted together, with the first of them."""
 
     __slots__ = ("first", "identifier", "last", "lines", "sample")
 
@@ -41,8 +48,14 @@ class Unknown:
         self.identifier = message.identifier
         self.sample = message.text
 
-    def take(self, other: Unknown) -> None:
-        """Count the lines of another shape as lines of this one."""
+    def add(self, time: float) -> None:
+        """Count one line."""
+        self.lines += 1
+        self.first = min(self.first, time)
+        self.last = max(self.last, time)
+
+    def take(self, other: Group) -> None:
+        """Count the lines of another group as lines of this one."""
         self.lines += other.lines
         self.first = min(self.first, other.first)
         self.last = max(self.last, other.last)
@@ -52,7 +65,7 @@ class InputPosition(NamedTuple):
     """How far an input is stored: `position` is where to go on, `last_time` the time of the message before.
 
     Of the journal, `position` counts entries, and `cursor` is the entry before. `is_journal` is also true of files that
-    journalctl printed. `read_again_below`: see `coverage`.
+    journalctl printed.
     """
 
     input_id: int
@@ -63,26 +76,6 @@ class InputPosition(NamedTuple):
     lines: int
     cursor: str | None = None
     is_journal: bool = False
-    read_again_below: int = 0
-
-
-class Gap(NamedTuple):
-    """What is missing in an input: `kind` vacuumed, suppressed or skipped; times in UNIX seconds; lines if known."""
-
-    kind: str
-    began: float
-    ended: float
-    lines: int | None
-    detail: str | None
-
-
-def line_shape(text: str) -> str:
-    """Give the shape of a line: what is variable in it replaced by #.
-
-    >>> line_shape('table "x" 4A5B: weird 17 times from mx[192.0.2.1]')
-    'table # #: weird # times from mx#'
-    """
-    return VARIABLE_RE.sub("#", text[: MAX_SHAPE * 4])[:MAX_SHAPE]
 
 
 def _problem(message: LogMessage) -> str | None:
@@ -102,19 +95,22 @@ def printable_host(host: str) -> str:
 class Batch:
     """Messages that are stored together, in the order of their input."""
 
-    def __init__(self, instance_aliases: dict[str, str] | None = None) -> None:
+    def __init__(self, instance_aliases: dict[str, str] | None = None, parse: Parser = parse) -> None:
         self.messages: list[LogMessage] = []
         self.characters = 0
         self.units: list[Unit] = []
         self.counters: dict[tuple[str, str, str], list[Any]] = {}
-        self.unknown: dict[tuple[str, str, str], Unknown] = {}
+        self.unknown: dict[tuple[str, str, str], Group] = {}
         self.set_aside: list[tuple[LogMessage, str]] = []
         self.gaps: list[tuple[int, Gap]] = []
         """Each with how many messages came before it."""
         self.not_postfix: set[int] = set()
         """Which messages are foreign, forged, or no lines at all."""
-        self.covered = 0
+        self.server_events: dict[EventKey, Group] = {}
+        self.neighbour_events: list[tuple[int, tuple[Any, ...]]] = []
+        """Line and columns (neighbour.COLUMNS) of what neighbours say about a mail."""
         self._aliases = instance_aliases or {}
+        self._parse = parse
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -123,7 +119,9 @@ class Batch:
         """Take one message and what it was parsed to."""
         action = parsed["action"]
         component = parsed.get("component", "")
-        if component not in PROGRAMS:
+        # A neighbour has no instance; a `postfix/dovecot` is none.
+        is_neighbour = component in NEIGHBOURS and "instance" not in parsed
+        if component not in PROGRAMS and not is_neighbour:
             component = OTHER_PROGRAM if component else ""
         line = len(self.messages)
         self.messages.append(message)
@@ -144,17 +142,25 @@ class Batch:
             self.not_postfix.add(line)
         elif action == "unknown":
             self._add_unknown(host, component, message)
+        elif is_neighbour:
+            columns = neighbour_columns(parsed)
+            if columns is not None:
+                self.neighbour_events.append((line, columns))
         else:
             delivery = extract_delivery(parsed)
-            if delivery is not None:
+            step = step_of(parsed, delivery)
+            if delivery is not None or step is not None:
                 instance = parsed["instance"]
                 if instance in self._aliases:
                     instance = self._aliases[instance]
-                self.units.append(Unit(line, (host, instance), component, delivery))
-                if delivery.effect is Effect.ARRIVED and component == "pickup" and delivery.columns["orig_queue_id"]:
+                self.units.append(Unit(line, (host, instance), component, delivery, step))
+                if component == "pickup" and action == "uid" and "orig_queue_id" in parsed:
                     # `postsuper -r ALL` logs no queue ids: that the mail came back is all that is told of its old one.
-                    old = Delivery(delivery.columns["orig_queue_id"], Effect.REQUEUED, {})
-                    self.units.append(Unit(line, (host, instance), component, old))
+                    old = Delivery(parsed["orig_queue_id"], Effect.REQUEUED, {})
+                    self.units.append(Unit(line, (host, instance), component, old, None))
+            subject = subject_of(parsed)
+            if subject is not None:
+                self._add_event(message, parsed["instance"], component, action, subject)
         key = (host, component, action)
         counter = self.counters.get(key)
         if counter is None:
@@ -170,7 +176,7 @@ class Batch:
 
     def leave_out(self, covered: set[int]) -> None:
         """Only count these messages, as covered: what they tell is known from another source."""
-        rest = Batch(self._aliases)
+        rest = Batch(self._aliases, self._parse)
         for line, message in enumerate(self.messages):
             if line in covered:
                 rest.messages.append(message)
@@ -178,26 +184,28 @@ class Batch:
                 counter[0] += 1
                 counter[1] = max(counter[1], message.time)
             else:
-                rest.add(message, parse(message.identifier, message.text))
-        self.units, self.counters, self.unknown = rest.units, rest.counters, rest.unknown
-        self.covered = len(covered)
+                rest.add(message, self._parse(message.identifier, message.text))
+        rest.gaps = self.gaps
+        vars(self).update(vars(rest))
 
     def give_up(self, server: tuple[str, str], reason: str) -> None:
         """Set aside all lines of a server."""
         lines = dict.fromkeys(unit.line for unit in self.units if unit.server == server)
         self.units = [unit for unit in self.units if unit.server != server]
+        self.server_events = {key: group for key, group in self.server_events.items() if key[:2] != server}
         self.set_aside += [(self.messages[line], reason) for line in lines]
 
     def _add_unknown(self, host: str, component: str, message: LogMessage) -> None:
         key = (host, component, line_shape(message.text))
         group = self.unknown.get(key)
         if group is None:
-            group = self.unknown[key] = Unknown(message)
-        group.lines += 1
-        group.first = min(group.first, message.time)
-        group.last = max(group.last, message.time)
+            group = self.unknown[key] = Group(message)
+        group.add(message.time)
 
-
-def is_noqueue(unit: Unit) -> bool:
-    """Tell whether a unit is a row of noqueue rather than part of a queue entry."""
-    return unit.delivery.effect is Effect.NOQUEUE
+    def _add_event(self, message: LogMessage, instance: str, component: str, action: str, subject: str) -> None:
+        hour = message.time - message.time % HOUR_S
+        key = (message.host, self._aliases.get(instance, instance), hour, component, action, subject)
+        group = self.server_events.get(key)
+        if group is None:
+            group = self.server_events[key] = Group(message)
+        group.add(message.time)

@@ -14,9 +14,6 @@ are missing covers no more than it has, and of a quiet server every line is comp
 what grep found) could be dense enough to look like a whole: a stretch covers its inside only once a line came that no
 selection by address or priority has. Two log files never cover each other: a file is known by its content, and at a
 rotation the same second belongs to both. Two inputs from journals do (the daemon's, and what journalctl printed).
-
-When a journal's cursor is gone, reading goes on by time, a little before the last line that was stored. From then on
-the input's own stretches up to `read_again_below` count as another's.
 """
 
 from __future__ import annotations
@@ -249,7 +246,7 @@ def _load_own(database: Database, begins: InputPosition, keys: list[Key]) -> dic
     for host, program, matched, is_closed, *columns in rows:
         known = programs[host, program]
         known.matched = Counter(_unpacked(matched, 3))
-        if not is_closed and columns[0] > begins.read_again_below:
+        if not is_closed:
             known.current = _stretch(columns)
     return programs
 
@@ -264,7 +261,7 @@ def _load_others(database: Database, begins: InputPosition, times: dict[Key, lis
             "AS k (host, program, first_time, last_time) INNER JOIN input_coverage AS c "
             "ON c.host = k.host AND c.program = k.program AND c.ended >= k.first_time "
             "AND c.ended <= k.last_time + %s * INTERVAL '1 microsecond' AND c.began <= k.last_time "
-            "WHERE CASE WHEN c.input_id = %s THEN c.coverage_id <= %s ELSE c.is_journal OR %s END",
+            "WHERE c.input_id <> %s AND (c.is_journal OR %s)",
             (
                 [host for host, _ in times],
                 [program for _, program in times],
@@ -272,7 +269,6 @@ def _load_others(database: Database, begins: InputPosition, times: dict[Key, lis
                 [_timestamp(max(group) + EDGE) for group in times.values()],
                 LONGEST + BACK,
                 begins.input_id,
-                begins.read_again_below,
                 begins.is_journal,
             ),
         )

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from .batch import Gap
+from ..message import Gap
 from .database import Database, timestamp
 
 HOST_LOCK: Final = 0x6A70
 HOST_LOCKS: Final = 64
-MAX_DETAIL: Final = 500
+MAX_UNIT: Final = 255
 
 
 class Heartbeat(NamedTuple):
@@ -36,13 +36,26 @@ def lock_hosts(database: Database, hosts: Iterable[str]) -> None:
         database.execute("SELECT pg_advisory_xact_lock(%s, %s)", (HOST_LOCK, number))
 
 
-def record_gaps(database: Database, input_id: int, gaps: Iterable[tuple[int, Gap]]) -> None:
-    """Keep gaps for the operator."""
-    for _, gap in gaps:
-        detail = None if gap.detail is None else gap.detail.replace("\0", "")[:MAX_DETAIL]
+def record_gaps(database: Database, input_id: int, gaps: Iterable[Gap], last_time: float | None) -> None:
+    """Keep gaps for the operator; `last_time` is that of the message before the first of them.
+
+    A gap begins no later than it ends, and with the message before where the source does not know.
+    """
+    for gap in gaps:
+        ends = gap.ends if gap.ends is not None else (last_time or 0.0)
+        begins = min(ends, next((time for time in (gap.begins, last_time) if time is not None), ends))
         database.execute(
-            "INSERT INTO input_missing (input_id, kind, began, ended, lines, detail) VALUES (%s, %s, %s, %s, %s, %s)",
-            (input_id, gap.kind, timestamp(min(gap.began, gap.ended)), timestamp(gap.ended), gap.lines, detail),
+            "INSERT INTO input_missing (input_id, kind, host, unit, began, ended, lines) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            (
+                input_id,
+                gap.kind,
+                gap.host.replace("\0", "") or None,
+                gap.unit.replace("\0", "")[:MAX_UNIT] or None,
+                timestamp(begins),
+                timestamp(ends),
+                gap.lines,
+            ),
         )
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
-from .batch import Gap, InputPosition
+from .batch import InputPosition
 from .database import Database, seconds
-from .inputs import record_gaps
 
 HEAD_BYTES: Final = 65536
 """How much of a beginning tells two logs apart; what is this long need not be looked at any further."""
@@ -43,7 +42,7 @@ def find_journal(database: Database, name: str, identity: str) -> InputPosition:
     head = identity.encode("utf-8", "surrogateescape")
     key = ("journal", len(head), _sha256(head))
     find = (
-        "SELECT input_id, position, last_time, lines, cursor, read_again_below FROM input_position "
+        "SELECT input_id, position, last_time, lines, cursor FROM input_position "
         "WHERE kind = %s AND head_bytes = %s AND head_sha256 = %s"
     )
     rows = database.fetch(find, key)
@@ -54,33 +53,11 @@ def find_journal(database: Database, name: str, identity: str) -> InputPosition:
             (key[0], name, head, *key[1:]),
         )
         rows = database.fetch(find, key)
-    input_id, position, last_time, lines, cursor, read_again_below = rows[0]
-    return InputPosition(input_id, "journal", name, position, seconds(last_time), lines, cursor, True, read_again_below)
-
-
-def go_on_by_time(database: Database, begins: InputPosition, gap: Gap | None) -> InputPosition:
-    """Forget a cursor that is gone: what the input has covered tells from now on what is known. Keeps the gap, if any.
-
-    Gives the new position: the same, without cursor. Reading then begins a little before its last_time.
-    """
-    with database.transaction():
-        database.execute(
-            "UPDATE input_position SET cursor = NULL, read_again_below = "
-            "coalesce((SELECT max(coverage_id) FROM input_coverage WHERE input_id = %s), 0) "
-            "WHERE input_id = %s AND position = %s",
-            (begins.input_id, begins.input_id, begins.position),
-        )
-        if gap is not None:
-            record_gaps(database, begins.input_id, [(0, gap)])
-    return find_journal(database, begins.name, _identity(database, begins.input_id))
+    input_id, position, last_time, lines, cursor = rows[0]
+    return InputPosition(input_id, "journal", name, position, seconds(last_time), lines, cursor, is_journal=True)
 
 
 _COLUMNS: Final = "input_id, head_bytes, position, last_time, lines"
-
-
-def _identity(database: Database, input_id: int) -> str:
-    head = database.fetch("SELECT head FROM input_position WHERE input_id = %s", (input_id,))[0][0]
-    return bytes(head).decode("utf-8", "surrogateescape")
 
 
 def _sha256(data: bytes) -> str:

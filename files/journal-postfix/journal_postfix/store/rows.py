@@ -12,6 +12,7 @@ from typing import Any, Final
 from ..extract import RECIPIENT_COLUMNS, Columns
 from ..merge import QueueEntry, Recipient
 from ..message import LogMessage
+from ..neighbour import COLUMNS as NEIGHBOUR_COLUMNS
 from .closing import SILENT
 from .database import seconds, timestamp
 
@@ -28,6 +29,9 @@ FROM_TEXTS: Final = (
     "sasl_method",
     "sasl_username",
     "sasl_sender",
+    "tls_protocol",
+    "tls_cipher",
+    "tls_trust",
     "uid",
     "orig_queue_id",
     "orig_client",
@@ -88,6 +92,7 @@ COPY_TO: Final = f"COPY delivery_to ({_names(TO_ALL)}) FROM STDIN"
 COPY_ATTEMPT: Final = f"COPY delivery_attempt (mail_id, recipient_key, attempted, {_names(ATTEMPT_COLUMNS)}) FROM STDIN"
 COPY_EVENT: Final = 'COPY mail_event (mail_id, "time", component, action, linked_queue_id, detail) FROM STDIN'
 COPY_NOQUEUE: Final = f'COPY noqueue (server_id, "time", {_names(NOQUEUE_COLUMNS)}) FROM STDIN'
+COPY_NEIGHBOUR_EVENT: Final = f'COPY neighbour_event (host, "time", {_names(NEIGHBOUR_COLUMNS)}) FROM STDIN'
 COPY_CHANGED_FROM: Final = (
     f"COPY changed_from ({_names(('mail_id', 'server_id', 'queue_id', *FROM_MUTABLE))}) FROM STDIN"
 )

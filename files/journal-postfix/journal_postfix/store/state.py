@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from ..parse.neighbours import NAMES as NEIGHBOURS
 from .database import Database
 
 # Up to so many rows a table is counted; beyond, its estimate (kept by VACUUM and ANALYZE) is taken.
@@ -26,6 +27,7 @@ class Lines(NamedTuple):
     foreign: int
     forged: int
     set_aside: int
+    neighbours: int
 
     @property
     def understood_percent(self) -> float | None:
@@ -66,8 +68,10 @@ def lines(database: Database) -> Lines:
     """Count the lines that were read."""
     by_action: dict[str, int] = dict(
         database.fetch(
-            "SELECT CASE WHEN action IN ('unknown', 'foreign', 'forged', 'set aside') THEN action ELSE '' END, "
-            "sum(lines)::bigint FROM line_counter GROUP BY 1"
+            "SELECT CASE WHEN component = ANY(%s) THEN 'neighbour' "
+            "WHEN action IN ('unknown', 'foreign', 'forged', 'set aside') THEN action ELSE '' END, "
+            "sum(lines)::bigint FROM line_counter GROUP BY 1",
+            (list(NEIGHBOURS),),
         )
     )
     # What a refused row was made of stands in the table; its lines were counted under their own action.
@@ -79,6 +83,7 @@ def lines(database: Database) -> Lines:
         foreign=by_action.get("foreign", 0),
         forged=by_action.get("forged", 0),
         set_aside=aside,
+        neighbours=by_action.get("neighbour", 0),
     )
 
 

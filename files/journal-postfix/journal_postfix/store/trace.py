@@ -55,6 +55,27 @@ FROM mail_event WHERE mail_id = ANY(%s) ORDER BY mail_id, "time"
 """
 
 
+# Dovecot's words about a recipient are matched by both addresses: one recipient can have come by two aliases.
+_NEIGHBOURS: Final = """
+SELECT
+    n.mail_id, n."time", n.program, n.action, n.recipient, n.mailbox, n.result, n.score, n.required_score, n.detail,
+    n.joined_by, n.is_ambiguous, t.recipient AS recipient_of, t.orig_to AS orig_to_of
+FROM mail_neighbour AS n
+LEFT JOIN mail_recipient AS t ON n.mail_id = t.mail_id AND n.recipient_key = t.recipient_key
+WHERE n.mail_id = ANY(%s)
+ORDER BY n.mail_id, n."time", n.program, n.action, t.recipient, t.orig_to
+"""
+_LAST_LEGS: Final = """
+SELECT k.number, m.mail_id
+FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) WITH ORDINALITY AS k (host, queue_id, "time", number)
+CROSS JOIN LATERAL (
+    SELECT mail_id FROM mail
+    WHERE mail.queue_id = k.queue_id AND mail.host = k.host AND mail.began <= k."time" + INTERVAL '5 seconds'
+    ORDER BY mail.began DESC, mail.mail_id LIMIT 1
+) AS m
+"""
+
+
 def find_entries(
     database: Database, text: str, host: str | None = None, begin: datetime | None = None, end: datetime | None = None
 ) -> Found:
@@ -90,7 +111,11 @@ def _is_host(name: str, wanted: str | None) -> bool:
 
 
 def load_stories(database: Database, mail_ids: list[int]) -> list[Record]:
-    """Give the whole records of these mails, each with its `events` in the order of time."""
+    """Give the whole records of these mails, each with its `events` and `neighbours` in the order of time.
+
+    A recipient, or the last leg that it was handed on to (`final`), has as `neighbours` those that are surely or by
+    good evidence about it.
+    """
     records = load_mails(database, mail_ids)
     events: dict[int, list[dict[str, Any]]] = {}
     for row in database.fetch_dicts(_EVENTS, (mail_ids,)):
@@ -98,4 +123,44 @@ def load_stories(database: Database, mail_ids: list[int]) -> list[Record]:
         events.setdefault(row.pop("mail_id"), []).append(present(row))
     for record in records:
         record["events"] = events.get(record["mail_id"], [])
+    _add_neighbours(database, records)
     return records
+
+
+def _add_neighbours(database: Database, records: list[Record]) -> None:
+    finals = [
+        recipient["final"]
+        for record in records
+        for recipient in record["recipients"]
+        if "time" in recipient.get("final", ())
+    ]
+    last_legs = {
+        number - 1: mail_id
+        for number, mail_id in database.fetch(
+            _LAST_LEGS, tuple([final[name] for final in finals] for name in ("host", "queue_id", "time"))
+        )
+    }
+    mail_ids = {record["mail_id"] for record in records} | set(last_legs.values())
+    told: dict[int, list[Record]] = {}
+    about: dict[tuple[int, str], list[tuple[str | None, Record]]] = {}
+    for row in database.fetch_dicts(_NEIGHBOURS, (list(mail_ids),)):
+        mail_id, recipient, orig_to = row.pop("mail_id"), row.pop("recipient_of"), row.pop("orig_to_of")
+        is_ambiguous = row.pop("is_ambiguous")
+        event = present(row)
+        if is_ambiguous:
+            event["is_ambiguous"] = True
+        told.setdefault(mail_id, []).append(event)
+        if recipient is not None and not is_ambiguous:
+            about.setdefault((mail_id, recipient), []).append((orig_to, event))
+    for number, final in enumerate(finals):
+        key = (last_legs.get(number, 0), final["recipient"])
+        if key in about:
+            final["neighbours"] = [event for _, event in about[key]]
+    for record in records:
+        if record["mail_id"] in told:
+            record["neighbours"] = told[record["mail_id"]]
+        for recipient in record["recipients"]:
+            events = about.get((record["mail_id"], recipient["recipient"]), [])
+            own = [event for orig_to, event in events if orig_to == recipient.get("orig_to")]
+            if own:
+                recipient["neighbours"] = own

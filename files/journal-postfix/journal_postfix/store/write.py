@@ -15,10 +15,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ..errors import InputBusyError
+from ..extract import Delivery, Effect
 from ..merge import IN_DELIVERY_S, LATE_S, QueueEntries, QueueEntry, recipient_key
-from .batch import Batch, InputPosition, Unknown, is_noqueue, printable_host
+from ..session import Sessions
+from .batch import Batch, Group, InputPosition, printable_host
 from .coverage import cover
 from .database import WAIT_SETTINGS, Database, RowRefused, timestamp
+from .health import count_server_events
 from .inputs import lock_hosts, record_gaps
 from .rows import (
     ATTEMPT_COLUMNS,
@@ -29,6 +32,7 @@ from .rows import (
     COPY_CHANGED_TO,
     COPY_EVENT,
     COPY_FROM,
+    COPY_NEIGHBOUR_EVENT,
     COPY_NOQUEUE,
     COPY_TO,
     LOAD_FROM,
@@ -42,6 +46,7 @@ from .rows import (
     load_recipient,
     to_row,
 )
+from .sessions import keep_sessions, load_sessions
 
 Row = TypeVar("Row")
 
@@ -73,11 +78,29 @@ class Stored(NamedTuple):
     set_aside: int
 
 
+class _Told(NamedTuple):
+    """What a line tells, with the number of its server: what the fold takes."""
+
+    line: int
+    server_id: int
+    component: str
+    delivery: Delivery
+    time: float
+
+
 class _Evidence(NamedTuple):
     """A row with the messages that it was made of."""
 
     row: Sequence[Any]
     lines: Sequence[int]
+
+
+def _neighbour_rows(batch: Batch) -> list[_Evidence]:
+    rows = []
+    for line, columns in batch.neighbour_events:
+        message = batch.messages[line]
+        rows.append(_Evidence((message.host, timestamp(message.time), *columns), (line,)))
+    return rows
 
 
 class Writer:
@@ -98,14 +121,16 @@ class Writer:
             lock_hosts(database, {host for host, _, _ in batch.counters})
             if begins is not None:
                 self._advance(begins, ends_at, last_time, cursor, len(batch))
-                record_gaps(database, begins.input_id, batch.gaps)
+                record_gaps(database, begins.input_id, [gap for _, gap in batch.gaps], begins.last_time)
                 cover(database, batch, begins)
                 # What is left may need the servers anew.
                 self._know_servers(batch)
             refused: list[tuple[list[int], str]] = []
-            entries = self._load(batch)
-            noqueue = self._fold(batch, entries)
+            units = self._join_sessions(batch)
+            entries = self._load(units)
+            noqueue = self._fold(units, entries)
             stored = self._write(entries, noqueue, refused)
+            self._copy(COPY_NEIGHBOUR_EVENT, _neighbour_rows(batch), refused)
             self._count(batch)
             aside = self._set_aside(batch, refused)
         return Stored(*stored, aside)
@@ -147,26 +172,48 @@ class Writer:
 
     # Loading what the fold begins with.
 
-    def _load(self, batch: Batch) -> QueueEntries:
+    def _join_sessions(self, batch: Batch) -> list[_Told]:
+        """Give what the batch tells in the order of its lines, and keep what the next batch needs of its processes."""
+        messages = batch.messages
+        processes = dict.fromkeys(
+            (messages[unit.line].host, messages[unit.line].pid) for unit in batch.units if unit.step is not None
+        )
+        sessions = Sessions(load_sessions(self.database, processes))
+        server_ids = self._server_ids
+        told: list[_Told] = []
+        for line, server, component, delivery, step in batch.units:
+            message = messages[line]
+            if step is None:
+                assert delivery is not None
+                told.append(_Told(line, server_ids[server], component, delivery, message.time))
+                continue
+            for instance, joined, time in sessions.take(
+                (message.host, message.pid), message.time, server[1], step, delivery
+            ):
+                told.append(_Told(line, server_ids[server[0], instance], component, joined, time))
+        keep_sessions(self.database, sessions, messages[-1].time if messages else 0.0)
+        return told
+
+    def _load(self, told: list[_Told]) -> QueueEntries:
         keys = dict.fromkeys(
-            (self._server_ids[unit.server], unit.delivery.queue_id) for unit in batch.units if not is_noqueue(unit)
+            (unit.server_id, unit.delivery.queue_id) for unit in told if unit.delivery.effect is not Effect.NOQUEUE
         )
         if not keys:
             return QueueEntries()
-        first = min(batch.messages[unit.line].time for unit in batch.units) - IN_DELIVERY_S - LATE_S
+        first = min(unit.time for unit in told) - IN_DELIVERY_S - LATE_S
         servers, queue_ids = [key[0] for key in keys], [key[1] for key in keys]
         rows = self.database.fetch(LOAD_FROM, (servers, queue_ids, timestamp(first)))
         entries = [load_entry(row) for row in rows]
         if entries:
-            self._load_recipients(batch, entries)
+            self._load_recipients(told, entries)
         return QueueEntries(entries)
 
-    def _load_recipients(self, batch: Batch, entries: list[QueueEntry]) -> None:
+    def _load_recipients(self, told: list[_Told], entries: list[QueueEntry]) -> None:
         touched: dict[tuple[int, str], set[int]] = {(entry.server_id, entry.queue_id): set() for entry in entries}
-        for unit in batch.units:
+        for unit in told:
             columns = unit.delivery.recipient
             if columns is not None:
-                keys = touched.get((self._server_ids[unit.server], unit.delivery.queue_id))
+                keys = touched.get((unit.server_id, unit.delivery.queue_id))
                 if keys is not None:
                     keys.add(recipient_key(columns["recipient"], columns["orig_to"]))
         pairs = [(entry.mail_id, key) for entry in entries for key in touched[entry.server_id, entry.queue_id]]
@@ -177,18 +224,16 @@ class Writer:
             mail_id, key, recipient = load_recipient(row)
             by_id[mail_id].recipients[key] = recipient
 
-    def _fold(self, batch: Batch, entries: QueueEntries) -> list[_Evidence]:
+    @staticmethod
+    def _fold(told: list[_Told], entries: QueueEntries) -> list[_Evidence]:
         noqueue: list[_Evidence] = []
-        messages = batch.messages
-        for unit in batch.units:
-            line, server, component, delivery = unit
-            time = messages[line].time
-            if is_noqueue(unit):
+        for line, server_id, component, delivery, time in told:
+            if delivery.effect is Effect.NOQUEUE:
                 columns = delivery.columns
-                row = (self._server_ids[server], timestamp(time), *[columns[name] for name in NOQUEUE_COLUMNS])
+                row = (server_id, timestamp(time), *[columns[name] for name in NOQUEUE_COLUMNS])
                 noqueue.append(_Evidence(row, (line,)))
             else:
-                entries.add(self._server_ids[server], delivery, time, component, line)
+                entries.add(server_id, delivery, time, component, line)
         return noqueue
 
     # Writing what it ends with.
@@ -285,6 +330,7 @@ class Writer:
             )
         for host in sorted({host for host, _, _ in batch.unknown}):
             self._keep_unknown(host, batch)
+        count_server_events(self.database, batch)
 
     def _keep_unknown(self, host: str, batch: Batch) -> None:
         shapes = {(component, shape): group for (of, component, shape), group in batch.unknown.items() if of == host}
@@ -297,7 +343,7 @@ class Writer:
         room = MAX_UNKNOWN_SHAPES - int(
             self.database.fetch("SELECT count(*) FROM unknown_line WHERE host = %s", (host,))[0][0]
         )
-        kept: dict[tuple[str, str], Unknown] = {}
+        kept: dict[tuple[str, str], Group] = {}
         for key, group in shapes.items():
             if key not in known:
                 room -= 1

@@ -31,6 +31,9 @@ CREATE TABLE delivery_from (
     sasl_method text,
     sasl_username text,
     sasl_sender text,
+    tls_protocol text,
+    tls_cipher text,
+    tls_trust text,
     uid bigint,
     orig_queue_id text,
     orig_client text,
@@ -59,6 +62,8 @@ COMMENT ON COLUMN delivery_from.expired IS
 COMMENT ON COLUMN delivery_from.hold_changed IS 'When is_held last changed';
 COMMENT ON COLUMN delivery_from.origin IS 'smtpd, qmqpd or pickup; NULL for what Postfix makes itself';
 COMMENT ON COLUMN delivery_from.service IS 'Part of syslog_name behind the instance: submission';
+COMMENT ON COLUMN delivery_from.tls_protocol IS 'Of the client''s session, as smtpd_tls_loglevel >= 1 logs it';
+COMMENT ON COLUMN delivery_from.tls_trust IS 'Anonymous, Untrusted, Trusted or Verified: what the client proved';
 COMMENT ON COLUMN delivery_from.orig_queue_id IS 'Queue id before postsuper -r or before the content filter (XFORWARD)';
 COMMENT ON COLUMN delivery_from.subject IS 'Only when header checks log it';
 
@@ -82,6 +87,9 @@ CREATE TABLE delivery_to (
     relay_port integer,
     relay_path text,
     tls text,
+    tls_protocol text,
+    tls_cipher text,
+    tls_trust text,
     conn_use integer,
     delay real,
     delay_before_queue real,
@@ -100,6 +108,8 @@ COMMENT ON TABLE delivery_to IS 'What became of it: one row per queue entry, rec
 COMMENT ON COLUMN delivery_to.recipient_key IS '64 bit of BLAKE2b over recipient and orig_to: a short key for long addresses';
 COMMENT ON COLUMN delivery_to.status IS
 'What the deciding attempt said: sent, deferred, bounced, undeliverable, deliverable, discarded, rejected';
+COMMENT ON COLUMN delivery_to.tls IS 'Level and outcome as the status line says it (Postfix 3.11 and newer)';
+COMMENT ON COLUMN delivery_to.tls_protocol IS 'Of the connection to the relay, as smtp_tls_loglevel >= 1 logs it';
 COMMENT ON COLUMN delivery_to.attempted IS 'Time of the deciding attempt: the last final one, else the last one';
 COMMENT ON COLUMN delivery_to.next_queue_id IS
 'Queue id that the next hop named (queued as, forwarded as): a text of its choice until an entry proves it';
@@ -165,6 +175,70 @@ CREATE INDEX noqueue_time ON noqueue ("time");
 CREATE INDEX noqueue_sender ON noqueue (left(reverse(lower(sender)), 250) text_pattern_ops);
 CREATE INDEX noqueue_recipient ON noqueue (left(reverse(lower(recipient)), 250) text_pattern_ops);
 
+CREATE TABLE server_event (
+    host text NOT NULL,
+    instance text NOT NULL,
+    hour timestamptz NOT NULL,
+    component text NOT NULL,
+    action text NOT NULL,
+    subject text NOT NULL,
+    lines bigint NOT NULL,
+    first_time timestamptz NOT NULL,
+    last_time timestamptz NOT NULL,
+    sample text NOT NULL,
+    CONSTRAINT server_event_pkey PRIMARY KEY (hour, host, instance, component, action, subject)
+);
+COMMENT ON TABLE server_event IS
+'What tells of a server''s health rather than of a mail, counted by the hour: broken connections, refused log-ins, TLS, '
+'limits, block lists, tables, milters, processes';
+COMMENT ON COLUMN server_event.subject IS
+'What it is about: a client''s address, a relay, a table; of a warning its text with # for what varies';
+COMMENT ON COLUMN server_event.sample IS 'The first line of the hour';
+
+CREATE TABLE process_state (
+    host text NOT NULL,
+    pid bigint NOT NULL,
+    last_seen timestamptz NOT NULL,
+    state text NOT NULL,
+    CONSTRAINT process_state_pkey PRIMARY KEY (host, pid)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE process_state IS
+'What lines without a queue id have told so far, by the process that logged them, until a mail can be named (JSON)';
+
+CREATE TABLE neighbour_event (
+    neighbour_event_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    host text NOT NULL,
+    "time" timestamptz NOT NULL,
+    program text NOT NULL,
+    action text NOT NULL,
+    queue_id text,
+    message_id text,
+    session text,
+    sender text,
+    recipient text,
+    client_ip inet,
+    mailbox text,
+    result text,
+    score real,
+    required_score real,
+    next_queue_id text,
+    detail text
+);
+COMMENT ON TABLE neighbour_event IS
+'What other programs of a host logged about a mail (Dovecot, filters, milters, policy servers): insert-only. They know '
+'no instance of Postfix, hence the host''s name; which mail a row is about is decided by the view mail_neighbour';
+COMMENT ON COLUMN neighbour_event.session IS 'Dovecot''s, which stands in its reply to Postfix, too';
+COMMENT ON COLUMN neighbour_event.recipient IS 'Of Dovecot the user whose mailbox it is';
+COMMENT ON COLUMN neighbour_event.result IS 'In the program''s own word: no action, Passed CLEAN, pass, greylist …';
+COMMENT ON COLUMN neighbour_event.detail IS 'What else it says, partly chosen by the sender';
+CREATE INDEX neighbour_event_time ON neighbour_event ("time");
+CREATE INDEX neighbour_event_queue_id ON neighbour_event (queue_id) WHERE queue_id IS NOT NULL;
+CREATE INDEX neighbour_event_session ON neighbour_event USING hash (session) WHERE session IS NOT NULL;
+CREATE INDEX neighbour_event_message_id ON neighbour_event USING hash (message_id)
+WHERE queue_id IS NULL AND message_id IS NOT NULL;
+CREATE INDEX neighbour_event_client_ip ON neighbour_event (client_ip, "time")
+WHERE queue_id IS NULL AND client_ip IS NOT NULL;
+
 CREATE TABLE input_position (
     input_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind text NOT NULL CONSTRAINT input_position_kind CHECK (kind IN ('logfile', 'journal')),
@@ -174,7 +248,6 @@ CREATE TABLE input_position (
     head_sha256 text NOT NULL,
     position bigint NOT NULL,
     cursor text,
-    read_again_below bigint NOT NULL DEFAULT 0,
     last_time timestamptz,
     lines bigint NOT NULL DEFAULT 0,
     updated timestamptz NOT NULL DEFAULT now(),
@@ -188,8 +261,6 @@ COMMENT ON COLUMN input_position.head_sha256 IS 'Of head';
 COMMENT ON COLUMN input_position.position IS
 'Where to go on: byte offset in the uncompressed log. Of a journal: how many entries were read; cursor tells where';
 COMMENT ON COLUMN input_position.cursor IS 'The journal''s entry that was read last';
-COMMENT ON COLUMN input_position.read_again_below IS
-'When the cursor was gone, reading went on by time: the input_coverage rows up to this one tell what is known already';
 
 CREATE TABLE input_coverage (
     coverage_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -220,16 +291,16 @@ CREATE INDEX input_coverage_time ON input_coverage (host, program, ended);
 CREATE TABLE input_missing (
     input_missing_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     input_id bigint NOT NULL REFERENCES input_position (input_id),
-    kind text NOT NULL CONSTRAINT input_missing_kind CHECK (kind IN ('vacuumed', 'suppressed', 'skipped')),
+    kind text NOT NULL CONSTRAINT input_missing_kind CHECK (kind IN ('vacuumed', 'suppressed', 'damaged')),
     began timestamptz NOT NULL,
     ended timestamptz NOT NULL,
+    host text,
+    unit text,
     lines bigint,
-    detail text,
     noticed timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE input_missing IS
-'Gaps: vacuumed (the journal was shortened before it was read), suppressed (by journald''s rate limit), skipped '
-'(unreadable)';
+'Gaps: vacuumed (the journal was shortened before it was read), suppressed (by journald''s rate limit), damaged';
 COMMENT ON COLUMN input_missing.lines IS 'How many lines are missing, where that is known';
 CREATE INDEX input_missing_noticed ON input_missing (noticed);
 

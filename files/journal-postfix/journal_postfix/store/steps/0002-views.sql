@@ -55,6 +55,9 @@ SELECT
     f.sasl_method,
     f.sasl_username,
     f.sasl_sender,
+    f.tls_protocol,
+    f.tls_cipher,
+    f.tls_trust,
     f.uid,
     f.resent_message_id,
     f.orig_queue_id,
@@ -90,6 +93,9 @@ SELECT
     t.relay_path,
     t.response,
     t.tls,
+    t.tls_protocol,
+    t.tls_cipher,
+    t.tls_trust,
     t.delay,
     t.delay_before_queue,
     t.delay_in_queue,
@@ -267,6 +273,249 @@ COMMENT ON VIEW mail_link IS
 'requeued, filtered. linked_mail_id is NULL when no such entry is in this database';
 COMMENT ON COLUMN mail_link.recipient_key IS 'The recipient that went this way (forwarded, queued), else NULL';
 
+CREATE VIEW mail_server_event AS
+SELECT
+    e.host,
+    e.instance,
+    e.hour,
+    e.component,
+    e.action,
+    e.subject,
+    e.lines,
+    e.first_time,
+    e.last_time,
+    e.sample
+FROM server_event AS e;
+COMMENT ON VIEW mail_server_event IS
+'What tells of a server''s health rather than of a mail, counted by the hour: broken connections, refused log-ins, TLS, '
+'limits, block lists, tables, milters, processes';
+
+CREATE FUNCTION dovecot_session(response text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+SELECT substring(
+    response FROM '^250 2[.][0-9]+[.][0-9]+ (?:<.*> )?([A-Za-z0-9+/=]{6,64}(?::[A-Z]?[0-9]{1,9})*) Saved$'
+)
+$$;
+COMMENT ON FUNCTION dovecot_session IS
+'The session in the reply of Dovecot''s LMTP server: 250 2.0.0 <user@example.org> SESSION Saved; a further recipient''s '
+'ends in :R2, a further mail''s in :T2';
+
+-- Each leg begins with what leads to few rows: the mail's queue id, its replies, its message-id, its client.
+CREATE VIEW mail_neighbour AS
+SELECT
+    f.mail_id,
+    NULL::bigint AS recipient_key,
+    e."time",
+    e.program,
+    e.action,
+    e.recipient,
+    e.mailbox,
+    e.result,
+    e.score,
+    e.required_score,
+    e.detail,
+    'queue id' AS joined_by,
+    FALSE AS is_ambiguous
+FROM delivery_from AS f
+INNER JOIN mail_server AS s ON f.server_id = s.server_id
+INNER JOIN neighbour_event AS e
+    ON
+        f.queue_id = e.queue_id
+        AND s.host = e.host
+        AND e."time" >= f.began - INTERVAL '5 seconds'
+        AND (f.ended IS NULL OR e."time" <= f.ended + INTERVAL '5 seconds')
+-- Of mails that had the same queue id one after the other the one that had begun last is meant.
+WHERE
+    NOT EXISTS (
+        SELECT FROM delivery_from AS o
+        INNER JOIN mail_server AS os ON o.server_id = os.server_id
+        WHERE
+            o.queue_id = e.queue_id
+            AND os.host = e.host
+            AND o.mail_id <> f.mail_id
+            AND e."time" >= o.began - INTERVAL '5 seconds'
+            AND (o.ended IS NULL OR e."time" <= o.ended + INTERVAL '5 seconds')
+            AND (o.began > e."time", abs(extract(EPOCH FROM o.began - e."time")), o.mail_id)
+            < (f.began > e."time", abs(extract(EPOCH FROM f.began - e."time")), f.mail_id)
+    )
+UNION ALL
+SELECT
+    t.mail_id,
+    t.recipient_key,
+    e."time",
+    e.program,
+    e.action,
+    e.recipient,
+    e.mailbox,
+    e.result,
+    e.score,
+    e.required_score,
+    e.detail,
+    'session' AS joined_by,
+    FALSE AS is_ambiguous
+FROM delivery_to AS t
+INNER JOIN neighbour_event AS e
+    ON
+        dovecot_session(t.response) = e.session
+        AND e.program = 'dovecot'
+        AND e."time" BETWEEN t.attempted - INTERVAL '1 hour' AND t.attempted + INTERVAL '5 minutes'
+WHERE t.component = 'lmtp'
+UNION ALL
+SELECT
+    f.mail_id,
+    d.recipient_key,
+    e."time",
+    e.program,
+    e.action,
+    e.recipient,
+    e.mailbox,
+    e.result,
+    e.score,
+    e.required_score,
+    e.detail,
+    'message-id' AS joined_by,
+    exists(
+        SELECT FROM delivery_from AS o
+        INNER JOIN mail_server AS os ON o.server_id = os.server_id
+        LEFT JOIN delivery_to AS od ON o.mail_id = od.mail_id AND od.component IN ('lmtp', 'pipe', 'local', 'virtual')
+        WHERE
+            o.message_id = e.message_id
+            AND os.host = e.host
+            AND o.mail_id <> f.mail_id
+            AND e."time" >= o.began - INTERVAL '5 seconds'
+            AND (o.ended IS NULL OR e."time" <= o.ended + INTERVAL '5 minutes')
+            AND (
+                e.program <> 'dovecot'
+                OR e."time" BETWEEN od.first_attempt - INTERVAL '5 minutes' AND od.last_attempt + INTERVAL '5 minutes'
+            )
+    ) AS is_ambiguous
+FROM delivery_from AS f
+INNER JOIN mail_server AS s ON f.server_id = s.server_id
+INNER JOIN neighbour_event AS e
+    ON
+        f.message_id = e.message_id
+        AND s.host = e.host
+        AND e.queue_id IS NULL
+        AND e."time" >= f.began - INTERVAL '5 seconds'
+        AND (f.ended IS NULL OR e."time" <= f.ended + INTERVAL '5 minutes')
+-- Dovecot speaks of a mail when it is handed to it; and the user's name may be the address or its local part.
+LEFT JOIN LATERAL (
+    SELECT
+        count(*) AS deliveries,
+        CASE
+            WHEN
+                count(*) FILTER (
+                    WHERE lower(e.recipient) IN (lower(t.recipient), lower(substring(t.recipient FROM '^(.*)@')))
+                ) = 1
+                THEN
+                    max(t.recipient_key) FILTER (
+                        WHERE lower(e.recipient) IN (lower(t.recipient), lower(substring(t.recipient FROM '^(.*)@')))
+                    )
+        END AS recipient_key
+    FROM delivery_to AS t
+    WHERE
+        t.mail_id = f.mail_id
+        AND t.component IN ('lmtp', 'pipe', 'local', 'virtual')
+        AND e."time" BETWEEN t.first_attempt - INTERVAL '5 minutes' AND t.last_attempt + INTERVAL '5 minutes'
+) AS d ON e.program = 'dovecot'
+WHERE
+    -- A message-id of dozens of mails is evidence of none; what senders multiply must not multiply the work.
+    NOT EXISTS (
+        SELECT FROM delivery_from AS o
+        WHERE o.message_id = f.message_id
+        ORDER BY o.mail_id
+        OFFSET 20
+    )
+    AND NOT EXISTS (
+        SELECT FROM delivery_to AS t
+        WHERE t.mail_id = f.mail_id
+        ORDER BY t.recipient_key
+        OFFSET 200
+    )
+    AND NOT EXISTS (
+        SELECT FROM neighbour_event AS o
+        WHERE o.message_id = f.message_id AND o.queue_id IS NULL
+        ORDER BY o."time"
+        OFFSET 200
+    )
+    AND (e.program <> 'dovecot' OR d.deliveries > 0)
+    -- What some mail's reply names is that mail's.
+    AND NOT EXISTS (
+        SELECT FROM delivery_from AS o
+        INNER JOIN delivery_to AS t ON o.mail_id = t.mail_id
+        WHERE
+            o.message_id = e.message_id
+            AND t.component = 'lmtp'
+            AND strpos(t.response, ' ' || e.session || ' Saved') > 0
+    )
+UNION ALL
+SELECT
+    f.mail_id,
+    d.recipient_key,
+    e."time",
+    e.program,
+    e.action,
+    e.recipient,
+    e.mailbox,
+    e.result,
+    e.score,
+    e.required_score,
+    e.detail,
+    'envelope' AS joined_by,
+    exists(
+        SELECT FROM delivery_from AS o
+        INNER JOIN mail_server AS os ON o.server_id = os.server_id
+        WHERE
+            o.began BETWEEN e."time" - INTERVAL '1 minute' AND e."time" + INTERVAL '1 minute'
+            AND o.mail_id <> f.mail_id
+            AND os.host = e.host
+            AND o.client_ip = e.client_ip
+            AND lower(o.sender) = lower(e.sender)
+            AND (
+                e.recipient IS NULL
+                OR EXISTS (
+                    SELECT FROM delivery_to AS t
+                    WHERE
+                        t.mail_id = o.mail_id
+                        AND lower(e.recipient) IN (lower(t.recipient), lower(t.orig_to))
+                )
+            )
+    ) AS is_ambiguous
+FROM delivery_from AS f
+INNER JOIN mail_server AS s ON f.server_id = s.server_id
+INNER JOIN neighbour_event AS e
+    ON
+        f.client_ip = e.client_ip
+        AND e."time" BETWEEN f.began - INTERVAL '1 minute' AND f.began + INTERVAL '1 minute'
+        AND s.host = e.host
+        AND lower(f.sender) = lower(e.sender)
+        AND e.queue_id IS NULL
+        AND e.program IN ('postgrey', 'policyd-spf')
+LEFT JOIN LATERAL (
+    SELECT min(t.recipient_key) AS recipient_key
+    FROM delivery_to AS t
+    WHERE t.mail_id = f.mail_id AND lower(e.recipient) IN (lower(t.recipient), lower(t.orig_to))
+) AS d ON TRUE
+WHERE
+    -- The same for a client that sends dozens of mails a minute from one address.
+    NOT EXISTS (
+        SELECT FROM neighbour_event AS o
+        WHERE
+            o.client_ip = f.client_ip
+            AND o."time" BETWEEN f.began - INTERVAL '1 minute' AND f.began + INTERVAL '1 minute'
+            AND o.queue_id IS NULL
+            AND lower(o.sender) = lower(f.sender)
+        ORDER BY o."time"
+        OFFSET 50
+    )
+    AND (e.recipient IS NULL OR d.recipient_key IS NOT NULL);
+COMMENT ON VIEW mail_neighbour IS
+'What other programs of the mail server said about a mail: Dovecot, filters, milters, policy servers';
+COMMENT ON COLUMN mail_neighbour.joined_by IS
+'Why this mail is meant: queue id or session (certain); message-id of a mail that was then being handled, or envelope '
+'(client, sender and recipient within a minute), which is evidence only';
+COMMENT ON COLUMN mail_neighbour.is_ambiguous IS 'Another mail is meant as well by this evidence';
+COMMENT ON COLUMN mail_neighbour.recipient_key IS 'The recipient that it is about, where that is known';
+
 CREATE VIEW input_state AS
 SELECT
     p.input_id,
@@ -286,10 +535,11 @@ SELECT
     p.kind AS input_kind,
     p.name AS input_name,
     g.kind,
+    g.host,
+    g.unit,
     g.began,
     g.ended,
     g.lines,
-    g.detail,
     g.noticed
 FROM input_missing AS g
 LEFT JOIN input_position AS p ON g.input_id = p.input_id;

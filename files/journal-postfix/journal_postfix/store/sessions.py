@@ -1,0 +1,60 @@
+"""What is kept of Postfix's processes from one batch to the next.
+
+Takes the processes of a batch, gives their states; takes the states that the batch has left, and keeps them in the same
+transaction. A state is one text of JSON: only `session` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Final
+
+from ..session import SESSION_S, Process, Session, Sessions
+from .database import Database, timestamp
+
+# How much longer than it can be of use a state is kept, so that a log's disorder never meets the cleaning.
+KEEP_S: Final = 2 * SESSION_S
+
+
+def load_sessions(database: Database, processes: Iterable[Process]) -> Iterable[tuple[Process, Session]]:
+    """Give the states of those processes that have one."""
+    hosts: list[str] = []
+    pids: list[int] = []
+    for host, pid in processes:
+        hosts.append(host)
+        pids.append(pid)
+    if not hosts:
+        return
+    rows = database.fetch(
+        "SELECT host, pid, last_seen, state FROM process_state "
+        "JOIN unnest(%s::text[], %s::bigint[]) AS k (host, pid) USING (host, pid)",
+        (hosts, pids),
+    )
+    for host, pid, last_seen, state in rows:
+        yield (host, pid), Session.from_plain(json.loads(state), last_seen.timestamp())
+
+
+def keep_sessions(database: Database, sessions: Sessions, now: float) -> None:
+    """Keep what has changed, and throw away what can be of no use any more; `now` is the time of the last line."""
+    if sessions.ended:
+        ended = sorted(sessions.ended)
+        database.execute(
+            "DELETE FROM process_state AS s USING unnest(%s::text[], %s::bigint[]) AS k (host, pid) "
+            "WHERE s.host = k.host AND s.pid = k.pid",
+            ([host for host, _ in ended], [pid for _, pid in ended]),
+        )
+    rows = [
+        (host, pid, timestamp(session.last_seen), json.dumps(session.to_plain()))
+        for (host, pid), session in sessions.changed()
+    ]
+    if rows:
+        database.execute_values(
+            "INSERT INTO process_state (host, pid, last_seen, state) VALUES %s ON CONFLICT (host, pid) "
+            "DO UPDATE SET last_seen = excluded.last_seen, state = excluded.state",
+            sorted(rows),
+        )
+        database.execute(
+            "DELETE FROM process_state WHERE host = ANY(%s) AND last_seen < %s",
+            (sorted({row[0] for row in rows}), timestamp(now - KEEP_S)),
+        )
