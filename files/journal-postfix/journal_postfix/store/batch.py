@@ -102,6 +102,8 @@ class Batch:
         self.counters: dict[tuple[str, str, str], list[Any]] = {}
         self.unknown: dict[tuple[str, str, str], Group] = {}
         self.set_aside: list[tuple[LogMessage, str]] = []
+        self.forged: dict[tuple[str, str], Group] = {}
+        """By host and true origin."""
         self.gaps: list[tuple[int, Gap]] = []
         """Each with how many messages came before it."""
         self.not_postfix: set[int] = set()
@@ -140,6 +142,7 @@ class Batch:
             action = "forged"
             component = ""
             self.not_postfix.add(line)
+            self.forged.setdefault((host, message.origin.replace("\0", "")), Group(message)).add(message.time)
         elif action == "unknown":
             self._add_unknown(host, component, message)
         elif is_neighbour:

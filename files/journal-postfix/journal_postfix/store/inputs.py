@@ -1,4 +1,4 @@
-"""What is kept of an input besides its position: gaps, and what the daemon that follows it says of itself.
+"""What is kept of inputs besides their positions: gaps, who forged lines, and what a daemon says of itself.
 
 Takes plain values, writes them. Also the lock that keeps two writers off one host. Never opens a transaction.
 """
@@ -10,22 +10,26 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from ..message import Gap
+from .batch import Batch
 from .database import Database, timestamp
 
 HOST_LOCK: Final = 0x6A70
 HOST_LOCKS: Final = 64
 MAX_UNIT: Final = 255
+MAX_ORIGINS: Final = 200
+OTHER_ORIGIN: Final = "(others)"
 
 
 class Heartbeat(NamedTuple):
-    """What the daemon says of itself; times in UNIX seconds. `problem` is what keeps it from reading on."""
+    """What a daemon says of itself: see the table daemon_state. `started` in UNIX seconds, `lag` in seconds."""
 
+    name: str
     host: str
     pid: int
     version: str
     started: float
     state: str
-    newest: float | None
+    lag: float
     lines_per_second: float
     problem: str | None
 
@@ -59,23 +63,32 @@ def record_gaps(database: Database, input_id: int, gaps: Iterable[Gap], last_tim
         )
 
 
-def beat(database: Database, input_id: int, state: Heartbeat) -> None:
+def beat(database: Database, state: Heartbeat) -> None:
     """Keep what the daemon says of itself, in place of what it said before."""
     database.execute(
-        "INSERT INTO daemon_state (input_id, host, pid, version, started, heartbeat, state, newest, lines_per_second, "
-        "problem) VALUES (%s, %s, %s, %s, %s, now(), %s, %s, %s, %s) ON CONFLICT (input_id) DO UPDATE SET "
+        "INSERT INTO daemon_state "
+        "(name, host, pid, version, started, heartbeat, state, lag, lines_per_second, problem) "
+        "VALUES (%s, %s, %s, %s, %s, now(), %s, %s, %s, %s) ON CONFLICT (name) DO UPDATE SET "
         "host = excluded.host, pid = excluded.pid, version = excluded.version, started = excluded.started, "
-        "heartbeat = excluded.heartbeat, state = excluded.state, newest = excluded.newest, "
+        "heartbeat = excluded.heartbeat, state = excluded.state, lag = excluded.lag, "
         "lines_per_second = excluded.lines_per_second, problem = excluded.problem",
-        (
-            input_id,
-            state.host,
-            state.pid,
-            state.version,
-            timestamp(state.started),
-            state.state,
-            timestamp(state.newest),
-            state.lines_per_second,
-            state.problem,
-        ),
+        state._replace(started=timestamp(state.started)),  # type: ignore[arg-type]
     )
+
+
+def keep_forged(database: Database, batch: Batch) -> None:
+    """Keep who logged what only Postfix should, a bounded number per host: users choose the names of programs."""
+    for (host, origin), group in batch.forged.items():
+        key = (host, origin)
+        if not database.fetch("SELECT FROM forged_line WHERE host = %s AND origin = %s", key):
+            known = database.fetch("SELECT count(*) FROM forged_line WHERE host = %s", (host,))[0][0]
+            if known >= MAX_ORIGINS:
+                key = (host, OTHER_ORIGIN)
+        database.execute(
+            "INSERT INTO forged_line (host, origin, lines, first_time, last_time, identifier, sample) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (host, origin) DO UPDATE SET "
+            "lines = forged_line.lines + excluded.lines, "
+            "first_time = least(forged_line.first_time, excluded.first_time), "
+            "last_time = greatest(forged_line.last_time, excluded.last_time)",
+            (*key, group.lines, timestamp(group.first), timestamp(group.last), group.identifier, group.sample),
+        )

@@ -22,7 +22,7 @@ from .batch import Batch, Group, InputPosition, printable_host
 from .coverage import cover
 from .database import WAIT_SETTINGS, Database, RowRefused, timestamp
 from .health import count_server_events
-from .inputs import lock_hosts, record_gaps
+from .inputs import keep_forged, lock_hosts, record_gaps
 from .rows import (
     ATTEMPT_COLUMNS,
     CLEAR_CHANGED_FROM,
@@ -132,6 +132,7 @@ class Writer:
             stored = self._write(entries, noqueue, refused)
             self._copy(COPY_NEIGHBOUR_EVENT, _neighbour_rows(batch), refused)
             self._count(batch)
+            keep_forged(database, batch)
             aside = self._set_aside(batch, refused)
         return Stored(*stored, aside)
 

@@ -305,20 +305,22 @@ COMMENT ON COLUMN input_missing.lines IS 'How many lines are missing, where that
 CREATE INDEX input_missing_noticed ON input_missing (noticed);
 
 CREATE TABLE daemon_state (
-    input_id bigint PRIMARY KEY REFERENCES input_position (input_id),
+    name text CONSTRAINT daemon_state_pkey PRIMARY KEY,
     host text NOT NULL,
     pid integer NOT NULL,
     version text NOT NULL,
     started timestamptz NOT NULL,
     heartbeat timestamptz NOT NULL,
     state text NOT NULL,
-    newest timestamptz,
+    lag real NOT NULL,
     lines_per_second real NOT NULL,
     problem text
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE daemon_state IS 'What the daemon that follows a journal last said of itself';
-COMMENT ON COLUMN daemon_state.newest IS 'Time of the newest entry that the journal had';
-COMMENT ON COLUMN daemon_state.problem IS 'What keeps it from reading on';
+COMMENT ON TABLE daemon_state IS 'What each daemon that follows a journal last said of itself';
+COMMENT ON COLUMN daemon_state.name IS 'What it follows';
+COMMENT ON COLUMN daemon_state.state IS 'catching up, following, waiting, or stopped';
+COMMENT ON COLUMN daemon_state.lag IS 'Seconds for which the oldest entry had been waiting that was not stored yet';
+COMMENT ON COLUMN daemon_state.problem IS 'What keeps it from reading (all of) the journal';
 
 CREATE TABLE line_counter (
     host text NOT NULL,
