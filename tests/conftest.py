@@ -80,6 +80,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "postgres_server" in getattr(item, "fixturenames", ()):
             item.add_marker("postgres")
+    items[:] = [item for item in items if not item.get_closest_marker("one_postgres") or _is_on_first_server(item)]
+
+
+def _is_on_first_server(item: pytest.Item) -> bool:
+    """Tell what runs on the first server from its repetitions on the others."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return parameters.get("postgres_server", _SERVER_PARAMETERS[0]) == _SERVER_PARAMETERS[0]
 
 
 def _server_id(server: Server | None) -> str:

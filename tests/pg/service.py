@@ -37,7 +37,13 @@ def until(what: Callable[[], Any], due_s: float = DUE_S) -> Any:
 
 def write_config(path: Path, dsn: str, journal: Path, **settings: Any) -> Path:
     """Write a configuration; give its path."""
-    values = {"database": dsn, "journal_directory": str(journal), "journal_poll_interval": 0.05} | settings
+    values = {
+        "database": dsn,
+        "journal_directory": str(journal),
+        "journal_poll_interval": 0.05,
+        # The journals of the tests have times of their own.
+        "initial_since_days": 36500,
+    } | settings
     path.write_text("".join(f"{name}: {value!r}\n" for name, value in values.items()), encoding="utf-8")
     return path
 
@@ -45,7 +51,7 @@ def write_config(path: Path, dsn: str, journal: Path, **settings: Any) -> Path:
 class Service:
     """The daemon, started by its unit: what it says is in `log` and comes from `heard`."""
 
-    def __init__(self, config: Path, watchdog_s: float | None = None, journal: bool = True) -> None:
+    def __init__(self, config: Path, watchdog_s: float | None = None) -> None:
         self.config = config
         self.log = config.with_suffix(".stderr")
         address = config.with_suffix(".notify")
@@ -64,7 +70,7 @@ class Service:
     def heard(self, word: str) -> bool:
         """Tell whether systemd was told a line that begins so, now or before."""
         try:
-            while True:
+            while self._socket.fileno() >= 0:
                 self.words += self._socket.recv(65536).decode().splitlines()
         except BlockingIOError:
             pass
@@ -103,6 +109,7 @@ class Service:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        self.heard("")
         self._socket.close()
 
 
@@ -145,21 +152,25 @@ def growing(folder: Path) -> Iterator[Growing]:
 def lines_of(number: int, at: float) -> list[Entry]:
     """Give the entries of a whole mail, `at` seconds after the journal's beginning."""
     queue_id = f"{0xA0000000 + number:X}"
+    how = "relay=mx.example.net[198.51.100.1]:25, delay=1, delays=0.2/0/0.3/0.5"
     texts = (
         ("smtpd", f"{queue_id}: client=a.example.com[192.0.2.1]"),
         ("cleanup", f"{queue_id}: message-id=<{number}@id.example>"),
         ("qmgr", f"{queue_id}: from=<a@example.com>, size={number + 1}, nrcpt=1 (queue active)"),
-        (
-            "smtp",
-            f"{queue_id}: to=<b@example.net>, relay=mx.example.net[198.51.100.1]:25, delay=1, delays=0.2/0/0.3/0.5, "
-            "dsn=2.0.0, status=sent (250 2.0.0 Ok)",
-        ),
+        ("smtp", f"{queue_id}: to=<b@example.net>, {how}, dsn=2.0.0, status=sent (250 2.0.0 Ok)"),
         ("qmgr", f"{queue_id}: removed"),
     )
     return [
         entry(at + step / 1000, text, SYSLOG_IDENTIFIER=f"postfix/{program}", _UID="0")
         for step, (program, text) in enumerate(texts)
     ]
+
+
+def today(entries: list[Entry], ago_s: float) -> list[Entry]:
+    """Give the entries as if the first was written so many seconds ago."""
+    first = int(str(entries[0]["__REALTIME_TIMESTAMP"]))
+    shift = round((time.time() - ago_s) * 1e6) - first
+    return [{**one, "__REALTIME_TIMESTAMP": str(int(str(one["__REALTIME_TIMESTAMP"])) + shift)} for one in entries]
 
 
 def fetch(dsn: str, query: str) -> list[tuple[Any, ...]]:

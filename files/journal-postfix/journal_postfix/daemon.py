@@ -35,7 +35,8 @@ LOG: Final = logging.getLogger("journal_postfix")
 HEARTBEAT_S: Final = 10.0
 CLOSING_S: Final = 3600.0
 # How often a directory is looked at for machines that are new.
-SOURCES_S: Final = 60.0
+SOURCES_S: Final = 10.0
+NO_SOURCES_S: Final = 0.5
 FIRST_BACK_OFF_S: Final = 0.5
 MAX_BACK_OFF_S: Final = 30.0
 STOP_WITHIN_S: Final = 1.8
@@ -94,7 +95,9 @@ class Daemon:
         try:
             while True:
                 began = time.monotonic()
-                if began - sources_at >= SOURCES_S and (not followers or settings.journal_directory):
+                if began - sources_at >= (SOURCES_S if followers else NO_SOURCES_S) and (
+                    settings.journal_directory or not followers
+                ):
                     sources_at = began
                     for source in journal_sources(settings):
                         if source.identity not in followers:
@@ -140,6 +143,7 @@ class Daemon:
 
     def _is_well(self, followers: dict[str, Follower]) -> None:
         """Take note that a round has succeeded."""
+        self._notifier.alive()
         if self._back_off_s != FIRST_BACK_OFF_S:
             self._back_off_s = FIRST_BACK_OFF_S
             LOG.info("going on")
