@@ -60,10 +60,11 @@ def _gather(database: Database, settings: Settings, report: dict[str, Any], text
     all_inputs = inputs(database)
     report.update(_as_json(total, line_counts, row_counts, oldest, all_inputs))
     text[0] += f", schema step {steps[-1].number}, PostgreSQL {escape(total.server_version)}"
-    text.extend(_text(total, line_counts, row_counts, oldest, all_inputs))
+    text.extend(_text(total, line_counts, row_counts, oldest))
     live = Live(database, settings)
     report.update(live.as_json())
     text.extend(live.text())
+    text.extend(_inputs_text(all_inputs))
     return [*live.problems(), *_problems(line_counts)]
 
 
@@ -106,9 +107,7 @@ def _as_json(
     return values
 
 
-def _text(
-    total: Totals, line_counts: Lines, row_counts: Counts, oldest: OpenMail | None, all_inputs: list[dict[str, Any]]
-) -> Iterator[str]:
+def _text(total: Totals, line_counts: Lines, row_counts: Counts, oldest: OpenMail | None) -> Iterator[str]:
     about = "" if row_counts.is_exact else "about "
     yield f"database    {_size(total.database_bytes)}"
     if total.last_time is not None:
@@ -125,6 +124,9 @@ def _text(
             f"oldest open {escape(oldest.queue_id)} on {escape(oldest.host)}, {oldest.state}, since "
             f"{local_time(oldest.began)}"
         )
+
+
+def _inputs_text(all_inputs: list[dict[str, Any]]) -> Iterator[str]:
     if all_inputs:
         rows = [
             (
