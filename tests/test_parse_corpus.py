@@ -13,6 +13,7 @@ from journal_postfix.parse import ENTRIES, NEIGHBOUR_ENTRIES, parse
 from journal_postfix.parse.engine import build_parser
 from journal_postfix.parse.grammar import Entry, Fields
 from journal_postfix.parse.neighbours import DEFAULT_IDENTIFIERS, identifier_map
+from journal_postfix.parse.verbose import ENTRIES as VERBOSE
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 ALL_ENTRIES = (*ENTRIES, *NEIGHBOUR_ENTRIES)
@@ -70,6 +71,16 @@ def test_every_grammar_entry_reads_some_line() -> None:
 def test_every_entry_is_named_in_the_source_of_some_line() -> None:
     sources = {case["source"] for case in CASES}
     assert not {item.name for item in ALL_ENTRIES} - sources
+
+
+def test_no_ordinary_line_reads_as_a_verbose_one() -> None:
+    """Not even if nothing else read it: the entries' order is not what keeps them apart."""
+    parse_verbose = build_parser(VERBOSE)
+    seen = {case["parsed"]["action"] for case in CASES}
+    assert "verbose" in seen
+    for case in CASES:
+        if case["parsed"]["action"] != "verbose":
+            assert parse_verbose(case["identifier"], case["message"])["action"] != "verbose", case["id"]
 
 
 def test_names_and_addresses_are_reserved() -> None:

@@ -30,7 +30,8 @@ def test_values_are_taken(tmp_path: Path) -> None:
     path = tmp_path / "main.yml"
     path.write_text(
         "database: host=db dbname=x\nmax_messages_per_commit: 7\nmax_delay_before_commit: 0.5\n"
-        "logfile_timezone: Europe/Berlin\ninstance_aliases: {postfix-submission: postfix}\n",
+        "logfile_timezone: Europe/Berlin\nverp_marker: +\n"
+        "instance_aliases: {postfix-submission: postfix}\n",
         encoding="utf-8",
     )
     assert load_settings(path) == Settings(
@@ -38,6 +39,7 @@ def test_values_are_taken(tmp_path: Path) -> None:
         max_messages_per_commit=7,
         max_delay_before_commit=0.5,
         logfile_timezone="Europe/Berlin",
+        verp_marker="+",
         instance_aliases={"postfix-submission": "postfix"},
     )
 
@@ -46,13 +48,13 @@ def test_all_problems_are_named_at_once_with_file_and_key(tmp_path: Path) -> Non
     path = tmp_path / "main.yml"
     path.write_text(
         "database: 5\nmax_messages_per_commit: many\nmax_delay_before_commit: -1\nlogfile_timezone: Mars/Olympus\n"
-        "instance_aliases: [a]\nmax_message_per_commit: 1\nsomething: 1\n",
+        "verp_marker: a@b\ninstance_aliases: [a]\nmax_message_per_commit: 1\nsomething: 1\n",
         encoding="utf-8",
     )
     with pytest.raises(ConfigurationError) as caught:
         load_settings(path)
     assert caught.value.exit_status == 78
-    assert len(caught.value.problems) == 7
+    assert len(caught.value.problems) == 8
     for problem, key in zip(
         caught.value.problems,
         [
@@ -60,6 +62,7 @@ def test_all_problems_are_named_at_once_with_file_and_key(tmp_path: Path) -> Non
             "max_messages_per_commit",
             "max_delay_before_commit",
             "logfile_timezone",
+            "verp_marker",
             "instance_aliases",
             "max_message_per_commit: there is no such setting; did you mean max_messages_per_commit?",
             "something",

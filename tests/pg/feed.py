@@ -22,7 +22,8 @@ def feed_file(dsn: str, path: str, options: LogfileOptions | None = None, settin
         begins = find_position(database, "logfile", path, logfile.head())
         begins = begins._replace(is_journal=logfile.format(options) != "syslog")
         messages = iter_logfile_messages(logfile, options, offset=begins.position, last_time=begins.last_time)
-        return run_loop(messages, Writer(database), begins, settings or Settings())
+        settings = settings or Settings()
+        return run_loop(messages, Writer(database, settings.verp_marker), begins, settings)
 
 
 def feed_messages(
@@ -31,7 +32,8 @@ def feed_messages(
     """Store messages whose positions count from wherever the input of this name stands."""
     with closing(Database(dsn)) as database:
         begins = find_position(database, "logfile", name, name.encode())
-        return run_loop(_numbered(messages, begins), Writer(database), begins, settings or Settings())
+        settings = settings or Settings()
+        return run_loop(_numbered(messages, begins), Writer(database, settings.verp_marker), begins, settings)
 
 
 def _numbered(messages: Iterable[LogMessage], begins: InputPosition) -> Iterator[LogMessage]:

@@ -85,8 +85,8 @@ class Daemon:
     def _follow(self, database: Database) -> None:
         """Follow over one connection, until a signal comes."""
         require_current_schema(database)
-        writer = Writer(database)
         settings = self._settings
+        writer = Writer(database, settings.verp_marker)
         followers: dict[str, Follower] = {}
         sources_at = closing_at = -CLOSING_S
         self._is_following = False

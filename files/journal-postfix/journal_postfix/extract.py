@@ -354,8 +354,9 @@ def _noted(parsed: Parsed) -> Delivery | None:
     if queue_id is None:
         return None
     if queue_id == NOQUEUE:
-        # An aborted session is no rejection; it is counted, not stored.
-        return None if parsed["action"] in NO_STORY else Delivery("", Effect.NOQUEUE, _rejection(parsed))
+        # An aborted session or a table that failed is no decision about a mail; health.py counts them.
+        decides = parsed["action"] not in NO_STORY and "severity" not in parsed
+        return Delivery("", Effect.NOQUEUE, _rejection(parsed)) if decides else None
     event = (parsed["action"], None, parsed.get("response") or _detail(parsed))
     return Delivery(queue_id, Effect.NOTED, _context(parsed), event=event)
 

@@ -63,6 +63,12 @@ def _is_zone(value: Any) -> str | None:
     return None
 
 
+def _is_marker(value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value and value.isprintable() and not set(value) & {"@", '"', "="}):
+        return None
+    return "must be a text without @, quotes and ="
+
+
 def _is_text_by_text(value: Any) -> str | None:
     if isinstance(value, dict):
         texts = [text for pair in value.items() for text in pair]
@@ -196,6 +202,13 @@ SETTINGS: Final = (
         "Zone of log stamps that name none. The default is the zone of this host.",
     ),
     Setting(
+        "verp_marker",
+        None,
+        "text",
+        _is_marker,
+        "What list software puts before the recipient in a sender: with +, news+bob=example.org@… is shown as news@….",
+    ),
+    Setting(
         "instance_aliases",
         {},
         "map of names",
@@ -227,6 +240,7 @@ class Settings:
     initial_since_days: float = 30
     close_after_days: float = 8
     logfile_timezone: str | None = None
+    verp_marker: str | None = None
     instance_aliases: dict[str, str] = field(default_factory=dict)
     neighbours: dict[str, list[str]] = field(default_factory=lambda: dict(DEFAULT_IDENTIFIERS))
 

@@ -327,6 +327,8 @@ def _client(mail: Record) -> str:
     if mail.get("client_port"):
         text += f":{mail['client_port']}"
     text += f" by {mail.get('proto') or ('QMQP' if mail['origin'] == 'qmqpd' else 'SMTP')}"
+    if mail.get("tls_protocol"):
+        text += f" over {mail['tls_protocol']}"
     if mail.get("service"):
         text += f" (service {mail['service']})"
     if mail.get("helo"):
@@ -334,6 +336,8 @@ def _client(mail: Record) -> str:
     if mail.get("sasl_username"):
         method = f" ({mail['sasl_method']})" if mail.get("sasl_method") else ""
         text += f", logged in as {mail['sasl_username']}{method}"
+    if mail.get("orig_client"):
+        text += f", for {mail['orig_client']}"
     if mail.get("orig_client"):
         text += f", originally from {mail['orig_client']}"
     return text

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     options = input_options(arguments, settings)
     database = Database(settings.database)
     require_current_schema(database)
-    writer = Writer(database)
+    writer = Writer(database, settings.verp_marker)
     logfiles, errors = open_in_time_order(list(dict.fromkeys(arguments.files)), options)
     for error in errors:
         _complain(error)

@@ -142,6 +142,8 @@ def story_lines(mail: Record, columns: int | None, *, is_verbose: bool) -> Itera
 def _head(mail: Record) -> Iterator[tuple[str, str]]:
     if "sender" in mail:
         yield "sender", mail["sender"] or "<> (the empty sender: a notification, or an automatic mail)"
+    if "sender_raw" in mail:
+        yield "as", mail["sender_raw"]
     if "message_id" in mail:
         yield "message-id", mail["message_id"]
     if "resent_message_id" in mail:
@@ -266,6 +268,8 @@ def _run(name: str, run: list[Record], *, is_verbose: bool) -> Iterator[Step]:
 def _attempt(name: str, attempt: Record) -> Step:
     where = relay_text(attempt)
     by = f" by {where}" if where else f" ({attempt['component']})"
+    if attempt.get("tls_protocol"):
+        by += f" over {attempt['tls_protocol']} ({attempt['tls_trust']})"
     dsn = f", {attempt['dsn']}" if "dsn" in attempt else ""
     reply = f": {attempt['response']}" if "response" in attempt else ""
     return Step(attempt["time"], _ATTEMPT, f"{name}: {attempt['status']}{by}{dsn}{reply}")

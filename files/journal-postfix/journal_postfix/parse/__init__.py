@@ -34,6 +34,7 @@ from .smtp import ENTRIES as SMTP
 from .smtpd import ENTRIES as SMTPD
 from .system import ENTRIES as SYSTEM
 from .tls import ENTRIES as TLS
+from .verbose import ENTRIES as VERBOSE
 
 __all__ = ["ENTRIES", "NEIGHBOUR_ENTRIES", "Parser", "parse", "parser_for", "split_identifier"]
 
@@ -53,6 +54,7 @@ ENTRIES: tuple[Entry, ...] = (
     *POSTSCREEN,
     *TLS,
     *SYSTEM,
+    *VERBOSE,
 )
 
 parse: Parser = build_parser(ENTRIES, NEIGHBOUR_ENTRIES, identifier_map(DEFAULT_IDENTIFIERS))

@@ -10,7 +10,7 @@ from .tokens import QUEUE_ID, QUOTED_LOCAL
 
 # Without angle brackets and, in the internal form, without quotes: an address with quotes or without blanks ends at the
 # first `: `, any other at the last, for the reason is Postfix's own.
-_RECIPIENT = rf'{QUOTED_LOCAL}[^ "]*?|[^ "@]*+@[^ "]*?|.*(?=: )|.*'
+_RECIPIENT = rf'{QUOTED_LOCAL}[^ "]*?|(?!")(?:[^ "@]*+@[^ "]*?|.+(?=: )|.+)'
 
 ENTRIES = (
     entry(
@@ -24,7 +24,7 @@ ENTRIES = (
         "bounce.failed",
         "bounce",
         "sender postmaster",
-        rf"(sender|postmaster) notification failed(?: to ({_RECIPIENT}))?(?:: (.*))?",
+        rf"(sender|postmaster) notification failed(?: to ({_RECIPIENT})(?<!:))?(?:: (.*))?",
         named("to_whom", "recipient", "reason"),
         action="notification_failed",
         severe=True,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from .context import decided, put_reply, split_origin
+from .context import decided, of_check, of_mime_error, put_reply, split_origin
 from .grammar import Fields, entry, named
 from .tokens import CLIENT, NUMBER, STAGE, is_cut
 
@@ -23,7 +23,7 @@ def _put_checked(fields: Fields, kind: str, content: str) -> None:
 def _checked(fields: Fields, match: re.Match[str]) -> bool:
     """Convert `ACTION: CLASS CONTENT from ORIGIN; CONTEXT: TEXT` (cleanup_act_log, src/cleanup/cleanup_message.c)."""
     action, kind, rest = match.groups()
-    split = split_origin(fields, rest, match.string)
+    split = split_origin(fields, rest, match.string, of_check)
     if split is None:
         if "; from=<" not in rest and not is_cut(match.string):
             return False
@@ -44,7 +44,7 @@ def _checked(fields: Fields, match: re.Match[str]) -> bool:
 
 def _mime_error(fields: Fields, match: re.Match[str]) -> bool:
     """Convert `reject: mime-error REASON: CONTENT from ORIGIN; from=<S> to=<R>` (cleanup_mime_error_callback)."""
-    split = split_origin(fields, match[2], match.string)
+    split = split_origin(fields, match[2], match.string, of_mime_error)
     if split is None and "; from=<" not in match[2] and not is_cut(match.string):
         return False
     fields["reason"] = match[1]

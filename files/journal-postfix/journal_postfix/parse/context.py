@@ -12,7 +12,9 @@ with a whole context could still fake one; the log alone cannot tell.)
 
 All this needs the end of the line. In one that was cut at 2000 bytes the closing `"` or the rest of the real context
 may be gone; there a context counts only if nothing else in the line looks like the beginning of one, and without what
-the cut may have shortened: better no element than a wrong one.
+the cut may have shortened: better no element than a wrong one. A shorter line that no context reads in was cut by
+somebody else (a syslog daemon at 1024 bytes): it has none, and TEXT is what stands before the first thing like one.
+(When TEXT itself ends with a whole context there, or holds one with a user's name, that one is believed.)
 
 Postfix <= 3.4 (or info_log_address_format = internal) logs addresses unquoted; only when nothing else reads are they
 taken as they stand. (Such an address that holds a whole context with a user's name reads like a login name of a newer
@@ -25,10 +27,24 @@ import re
 from collections.abc import Callable, Iterator
 
 from .grammar import Fields
-from .tokens import ADDRESS, DSN, HELO, PROTO, QUOTED_LOCAL, XTEXT, compiled, is_cut, last_places, only_place
+from .tokens import (
+    ADDRESS,
+    DSN,
+    HELO,
+    PROTO,
+    QUOTED_LOCAL,
+    XTEXT,
+    compiled,
+    is_begun,
+    is_cut,
+    last_places,
+    only_place,
+    without_begun,
+)
 
-# log_whatsup() (src/smtpd/smtpd_check.c): each part brings its own leading blank; smtpd always has a protocol.
-_SASL = rf"(?: sasl_method=([^ ]++))?(?: sasl_username=(.*?))?(?: sasl_sender={XTEXT})?"
+# log_whatsup() (src/smtpd/smtpd_check.c): each part brings its own leading blank; smtpd always has a protocol, and a
+# mechanism is never without a user.
+_SASL = rf"(?:(?: sasl_method=([^ ]++))? sasl_username=(.*?))?(?: sasl_sender={XTEXT})?"
 _CONTEXT = compiled(rf";(?: from=<{ADDRESS}>)?(?: to=<{ADDRESS}>)? proto={PROTO}(?: helo=<{HELO}>)?{_SASL}")
 # smtpd's milters and proxy filters put the user name in angle brackets and name no mechanism
 # (src/smtpd/smtpd_milter.c, src/smtpd/smtpd_proxy.c).
@@ -38,19 +54,32 @@ _BRACKETED_CONTEXT = compiled(
 # cleanup's milters see local mail, too, which has no protocol, and know nothing of SASL
 # (src/cleanup/cleanup_milter.c).
 _CLEANUP_CONTEXT = compiled(rf";(?: from=<{ADDRESS}>)?(?: to=<{ADDRESS}>)?(?: proto={PROTO})?(?: helo=<{HELO}>)?")
+_LAST_STAGE_CONTEXT = compiled(rf"; from=<{ADDRESS}> to=<{ADDRESS}>(?: proto={PROTO})?(?: helo=<{HELO}>)?")
+# What may be left of each of these in a line that was cut at 2000 bytes.
+_CUT_CONTEXT = compiled(
+    rf";(?: from=<{ADDRESS}>)?(?: to=<{ADDRESS}>)?(?: proto=([^ ;<>]++)(?: helo=<{HELO}>(?: sasl_.*)?)?)?"
+)
 _AFTER_ADDRESSES = compiled(rf" proto={PROTO}(?: helo=<{HELO}>)?{_SASL}")
 _Groups = tuple[str | None, ...]
 _Reader = Callable[[str, int], _Groups | None]
 _NAMES = ("sender", "recipient", "proto", "helo", "sasl_method", "sasl_username", "sasl_sender")
 
 _PLACE = compiled("; (?=from=<|to=<|proto=|helo=<)")
+_MARKS = ("; from=<", "; to=<", "; proto=")
 
 # "CODE DSN text" of a reply; milter replies of several lines have `-` behind the code. cleanup logs the DSN alone.
 _REPLY = compiled(rf"(?:([2-5][0-9][0-9])[ -])?(?:{DSN}(?: |\Z))?(.*)")
+# The same at the end of a line, where codes without anything behind them may have been shortened.
+_LAST_REPLY = compiled(
+    rf"(?:([2-5][0-9][0-9])[ -])?(?:{DSN} )?(?:(?:[2-5][0-9]{{0,2}}|[245]\.[0-9]{{0,3}}(?:\.[0-9]{{0,3}})?)\Z|(.*))"
+)
 
 # A header check's origin: cleanup's smtp client, or `local` for pickup, bounce and forwarded mail, or `unknown`.
 _ORIGIN = compiled(r"(?:([^ \[\]]++)\[([^ \[\]]++)\](?::(?:([0-9]{1,5}+)|unknown))?|local|unknown)")
 _ACTION_CONTEXT = compiled(rf"; from=<{ADDRESS}>(?: to=<{ADDRESS}>)?(?: proto={PROTO})?(?: helo=<{HELO}>)?(?:: (.*))?")
+_CUT_ACTION_CONTEXT = compiled(
+    rf"; from=<{ADDRESS}>(?: to=<{ADDRESS}>)?(?: proto=([^ ;<>]++)(?: helo=<{HELO}>)?)?(?:: (.*))?"
+)
 _ACTION_PLACE = compiled("; (?=from=<)")
 _FROM = " from "
 _ACTION_AFTER_ADDRESSES = compiled(rf" proto={PROTO}(?: helo=<{HELO}>)?(?:: (.*))?")
@@ -68,16 +97,33 @@ def _is_username(name: str | None) -> bool:
     return name is None or _NO_USERNAME.search(name) is None
 
 
-def _unbracketed(groups: _Groups) -> _Groups:
-    """Take the angle brackets from a user name without a mechanism: a milter's plain `reject:` is told by these."""
+def _unbracketed(groups: _Groups) -> _Groups | None:
+    """Take the angle brackets from a user name without a mechanism: a milter's plain `reject:` is told by these.
+
+    None if there are none: the line was cut in the name.
+    """
     method, user, sender = groups[4:]
-    if method is None and user is not None and user[:1] == "<" and user[-1:] == ">":
-        return (*groups[:5], user[1:-1], sender)
+    if method is not None or user is None:
+        return groups
+    return (*groups[:5], user[1:-1], sender) if user[:1] == "<" and user[1:][-1:] == ">" else None
+
+
+def _with_whole_user(groups: _Groups) -> _Groups:
+    """Leave out a user name that ends with the beginning of the mark behind it: the line may have been cut there.
+
+    The name in angle brackets has an end of its own.
+    """
+    method, user, sender = groups[4:]
+    if method is not None and sender is None and user is not None and without_begun(user, (" sasl_sender=",)) != user:
+        return (*groups[:4], None, None, None)
     return groups
 
 
 def _raw_context(text: str, at: int) -> _Groups | None:
-    """Read the context at `at` with unquoted addresses: everything between `from=<` and the last `> proto=`."""
+    """Read the context at `at` with unquoted addresses: everything between `from=<` and the last `> proto=`.
+
+    One that rather is the beginning of a quoted one is in a line that was cut.
+    """
     close = text.rfind("> proto=", at)
     if close < 0:
         return None
@@ -86,10 +132,13 @@ def _raw_context(text: str, at: int) -> _Groups | None:
         return None
     addresses = text[at + 1 : close]
     if addresses.startswith(" to=<"):
-        return _unbracketed((None, addresses[5:], *rest.groups()))
+        recipient = addresses[5:]
+        return None if is_begun(recipient) else _unbracketed((None, recipient, *rest.groups()))
     if not addresses.startswith(" from=<"):
         return None
     sender, to, recipient = addresses[7:].partition("> to=<")
+    if is_begun(sender) or is_begun(recipient):
+        return None
     return _unbracketed((sender, recipient if to else None, *rest.groups()))
 
 
@@ -118,18 +167,25 @@ def _cleanup_context(text: str, at: int) -> _Groups | None:
     return (*match.groups(), None, None, None) if match is not None else None
 
 
+def _last_stage_context(text: str, at: int) -> _Groups | None:
+    """Read the context at the end of a message, which has both addresses."""
+    match = _LAST_STAGE_CONTEXT.fullmatch(text, at)
+    return (*match.groups(), None, None, None) if match is not None else None
+
+
 _SMTPD_READERS: tuple[_Reader, ...] = (_strict_context, _any_user_context, _raw_context)
 _FILTER_READERS: tuple[_Reader, ...] = (_bracketed_context, _any_bracketed_context, _raw_context)
 _CLEANUP_READERS: tuple[_Reader, ...] = (_cleanup_context, _raw_context)
+_LAST_STAGE_READERS: tuple[_Reader, ...] = (_last_stage_context, _raw_context)
 
 
-def _only_context(read: _Reader, text: str) -> tuple[int, _Groups] | None:
+def _only_context(text: str) -> tuple[int, _Groups] | None:
     """Read the context of a line that was cut, which must have one place for it, without what has no end of its own."""
     at = only_place(_PLACE, text)
-    groups = read(text, at) if at is not None else None
-    if at is None or groups is None:
+    match = _CUT_CONTEXT.fullmatch(text, at) if at is not None else None
+    if at is None or match is None:
         return None
-    sender, recipient, proto, helo = groups[:4]
+    sender, recipient, proto, helo = match.groups()
     return at, (sender, recipient, proto if helo is not None else None, helo, None, None, None)
 
 
@@ -139,13 +195,25 @@ def _last_context(readers: tuple[_Reader, ...], text: str) -> tuple[int, _Groups
     return next(((at, groups) for read in readers for at in places if (groups := read(text, at))), None)
 
 
-def split_context(fields: Fields, text: str, line: str) -> str:
-    """Store the elements of the context at the end of `text`, and give the text before it; all of it if there is none.
+def _text_before(text: str, cut: bool) -> str:
+    """Give what is surely TEXT when no context reads.
+
+    An error of the server itself has no context, and in a line that was cut it is gone or begun. At Postfix's own 2000
+    bytes the beginning may be in the text, as in a fake one, and stays; elsewhere nothing is TEXT from there on.
+    """
+    if cut:
+        return text.removesuffix(";")
+    begun = _PLACE.search(text)
+    return without_begun(text, _MARKS) if begun is None else text[: begun.start()]
+
+
+def split_context(fields: Fields, text: str, line: str) -> tuple[str, bool]:
+    """Store the elements of the context at the end of `text`; give the text before it, and whether that is its whole.
 
     The line's component and action, which must be stored before, tell who wrote the context. `line` is the whole one.
     """
     if fields["component"] == "cleanup":
-        readers = _CLEANUP_READERS
+        readers = _LAST_STAGE_READERS if fields["reject_stage"] == "END-OF-MESSAGE" else _CLEANUP_READERS
     elif fields["action"].startswith(("milter-", "proxy-")):
         readers = _FILTER_READERS
     else:
@@ -153,32 +221,35 @@ def split_context(fields: Fields, text: str, line: str) -> str:
     # The line's last `; ` nearly always is the place.
     at = text.rfind("; ")
     if at < 0:
-        return text.removesuffix(";")
+        return text.removesuffix(";"), text.endswith(";")
     cut = is_cut(line)
     groups = readers[0](text, at) if not cut else None
     if groups is None:
-        found = _only_context(readers[0], text) if cut else _last_context(readers, text)
-        # An error of the server itself has no context, and in a line that was cut at 2000 bytes it is gone; what is
-        # left ends with the text's own `;` when the cut fell behind it.
+        found = _only_context(text) if cut else _last_context(readers, text)
         if found is None:
-            return text.removesuffix(";")
+            return _text_before(text, cut), False
         at, groups = found
+    groups = _with_whole_user(groups)
     for name, value in zip(_NAMES, groups, strict=True):
         if value is not None:
             fields[name] = value
-    return text[:at]
+    return text[:at], True
 
 
-def put_reply(fields: Fields, text: str) -> None:
-    """Store a reply's SMTP code and enhanced status code, where there are any, and the rest as `reason`."""
-    match = _REPLY.fullmatch(text)
+def put_reply(fields: Fields, text: str, whole: bool = False) -> None:
+    """Store a reply's SMTP code and enhanced status code, where there are any, and the rest as `reason`.
+
+    `whole` tells that something stood behind the text: else a code at its end may be the beginning of another.
+    """
+    match = (_REPLY if whole else _LAST_REPLY).fullmatch(text)
     assert match is not None  # every part is optional
     code, dsn, reason = match.groups()
     if code is not None:
         fields["smtp_code"] = int(code)
     if dsn is not None:
         fields["dsn"] = dsn
-    fields["reason"] = reason
+    if reason is not None:
+        fields["reason"] = reason
 
 
 # Actions whose text is a reply to the client; the others log an explanation or a rule's own words.
@@ -194,9 +265,9 @@ def decided(fields: Fields, match: re.Match[str]) -> bool:
     fields["client_ip"] = ip
     if port is not None:
         fields["client_port"] = int(port)
-    text = split_context(fields, text, match.string)
+    text, whole = split_context(fields, text, match.string)
     if action in _REPLIES:
-        put_reply(fields, text)
+        put_reply(fields, text, whole)
     else:
         fields["reason"] = text
     return True
@@ -241,6 +312,8 @@ def _raw_action(text: str, at: int) -> _Groups | None:
     if not _is_optional_text(after[2]) or _QUOTED_END.search(after[2] or ""):
         return None
     sender, to, recipient = text[at + 8 : close].partition("> to=<")
+    if is_begun(sender) or is_begun(recipient):
+        return None
     return (sender, recipient if to else None, *after)
 
 
@@ -250,11 +323,26 @@ def _origin(text: str, at: int) -> re.Match[str] | None:
     return _ORIGIN.fullmatch(text, start + len(_FROM), at) if start >= 0 else None
 
 
-def _action_readings(text: str, places: list[int], read: _Reader) -> Iterator[tuple[re.Match[str], _Groups]]:
+_Suits = Callable[[re.Match[str], _Groups], bool]
+
+
+def of_check(origin: re.Match[str], groups: _Groups) -> bool:
+    """Tell whether a header check logs such a context: smtpd and qmqpd hand over a client with its protocol."""
+    return origin[1] is None or groups[2] is not None
+
+
+def of_mime_error(origin: re.Match[str], groups: _Groups) -> bool:
+    """Tell whether a MIME error has such a context: both addresses and nothing else."""
+    return groups[1] is not None and groups[2:] == (None, None, None)
+
+
+def _action_readings(
+    text: str, places: list[int], read: _Reader, suits: _Suits
+) -> Iterator[tuple[re.Match[str], _Groups]]:
     for at in places:
         origin = _origin(text, at)
         groups = read(text, at) if origin is not None else None
-        if origin is not None and groups is not None:
+        if origin is not None and groups is not None and suits(origin, groups):
             yield origin, groups
 
 
@@ -262,32 +350,34 @@ def _text_length(reading: tuple[re.Match[str], _Groups]) -> int:
     return len(reading[1][4] or "")
 
 
-def _origin_and_context(text: str, cut: bool) -> tuple[re.Match[str], _Groups] | None:
+def _origin_and_context(text: str, cut: bool, suits: _Suits) -> tuple[re.Match[str], _Groups] | None:
     at = only_place(_ACTION_PLACE, text)
     origin = _origin(text, at) if at is not None else None
     if at is not None and origin is not None:
-        groups = _only_action(text, at)
         if cut:
             # What is left of the context does not matter, but for what the cut may have shortened.
-            sender, recipient, proto, helo, reason = groups or (None,) * 5
+            match = _CUT_ACTION_CONTEXT.fullmatch(text, at)
+            groups = match.groups() if match is not None and _is_optional_text(match[5]) else (None,) * 5
+            sender, recipient, proto, helo, reason = groups
             return origin, (sender, recipient, proto if helo is not None else None, helo, reason)
-        if groups is not None:
-            return origin, groups
+        only = _only_action(text, at)
+        if only is not None and suits(origin, only):
+            return origin, only
     if cut:
         return None
     places = last_places(_ACTION_PLACE, text)
     # A fake context would have the rest of the real one for its TEXT.
-    strict = min(_action_readings(text, places, _strict_action), key=_text_length, default=None)
-    return strict or next(_action_readings(text, places, _raw_action), None)
+    strict = min(_action_readings(text, places, _strict_action, suits), key=_text_length, default=None)
+    return strict or next(_action_readings(text, places, _raw_action, suits), None)
 
 
-def split_origin(fields: Fields, text: str, line: str) -> tuple[str, str | None] | None:
+def split_origin(fields: Fields, text: str, line: str, suits: _Suits) -> tuple[str, str | None] | None:
     """Split `CONTENT from ORIGIN; from=<S> to=<R> proto=P helo=<H>: TEXT`, storing origin and context.
 
     Give the content and the optional TEXT; None, with nothing stored, when no place reads like an origin, or when it
-    cannot be told which does. `line` is the whole one.
+    cannot be told which does. `line` is the whole one, `suits` one of the two above.
     """
-    reading = _origin_and_context(text, is_cut(line))
+    reading = _origin_and_context(text, is_cut(line), suits)
     if reading is None:
         return None
     origin, groups = reading

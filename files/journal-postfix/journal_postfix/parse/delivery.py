@@ -20,9 +20,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from .grammar import Convert, Fields, entry, named, whole
+from .grammar import Convert, Fields, entry, named, unquoted, whole
 from .queued import forwarded_as, queued_as
-from .tokens import ADDRESS, ADDRESS_OR_LITERAL, DSN, NUMBER, RELAY, SECONDS, compiled, last_places
+from .tokens import ADDRESS, ADDRESS_OR_LITERAL, DSN, NUMBER, RELAY, SECONDS, compiled, is_begun, last_places
 
 _MIDDLE = (
     rf" relay={RELAY},(?: conn_use=({NUMBER}),)? delay=({SECONDS}),"
@@ -55,7 +55,10 @@ _Groups = tuple[Any, ...]
 
 
 def _put_status(fields: Fields, groups: _Groups) -> str:
-    """Store the groups of `_STATUS`, and give the response."""
+    """Store the groups of `_STATUS`, and give the response; nothing if it lacks its end.
+
+    What it says may then be the beginning of something else: a queue id of another one.
+    """
     (recipient, orig_to, relay_host, relay_ip, relay_port, relay_path, conn_use) = groups[:7]
     (delay, before, active, setup, transmission, tls, dsn, status, response) = groups[7:]
     fields["recipient"] = recipient
@@ -76,7 +79,10 @@ def _put_status(fields: Fields, groups: _Groups) -> str:
         fields["tls"] = tls
     fields["dsn"] = dsn
     fields["status"] = status
-    text: str = response[:-1] if response[-1:] == ")" else response
+    if response[-1:] != ")":
+        fields["response"] = response
+        return ""
+    text: str = response[:-1]
     fields["response"] = text
     return text
 
@@ -156,6 +162,8 @@ def _raw(put: _Put, relayless: bool) -> Convert:
             middle = _AFTER_ADDRESSES.fullmatch(rest, at + 2)
             if middle is not None and (not relayless or _is_relayless((None, None, *middle.groups()))):
                 recipient, mark, orig_to = rest[:at].partition(">, orig_to=<")
+                if is_begun(recipient) or is_begun(orig_to):
+                    return False
                 put(fields, (recipient, orig_to if mark else None, *middle.groups()))
                 return True
         return False
@@ -185,6 +193,6 @@ ENTRIES = (
             convert,
             action="pass_transport",
         )
-        for address, convert in ((ADDRESS, _PASSED), ("(.*)", whole(_PASSED)))
+        for address, convert in ((ADDRESS, _PASSED), ("(.*)", unquoted(_PASSED)))
     ),
 )

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from .tokens import compiled, is_cut
+from .tokens import compiled, is_begun, is_cut
 
 Fields = dict[str, Any]
 Convert = Callable[[Fields, re.Match[str]], bool]
@@ -50,6 +50,18 @@ def whole(convert: Convert) -> Convert:
         return not is_cut(match.string) and convert(fields, match)
 
     return convert_whole
+
+
+def unquoted(convert: Convert, group: int = 1) -> Convert:
+    """Give the converter for an address in the internal form of Postfix <= 3.4, which can be any text.
+
+    It refuses what may be the beginning of a quoted one: in a line that was cut, an address may end anywhere.
+    """
+
+    def convert_unquoted(fields: Fields, match: re.Match[str]) -> bool:
+        return not is_cut(match.string) and not is_begun(match[group]) and convert(fields, match)
+
+    return convert_unquoted
 
 
 def named(*names: str) -> Convert:

@@ -42,7 +42,8 @@ ENTRIES = (
         "virtual.warn",
         "virtual",
         "recipient",
-        r"recipient (.*): ((?:not found in|bad uid|bad gid|bad mailbox path|destination ).*)",
+        r"recipient (.*): "
+        r"((?:not found|bad [ug]id .*) in virtual_[ug]id_maps|destination .* is not a regular file|bad mailbox path.*)",
         named("recipient", "reason"),
         queue_id=None,
         severe=True,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from .grammar import Fields, entry, named, whole
+from .grammar import Fields, entry, named, unquoted
 from .tokens import ADDRESS, ANY_QUEUE_ID, NUMBER, QUEUE_ID
 
 
@@ -39,7 +39,7 @@ ENTRIES = (
             rf"uid=({NUMBER}) from=<{address}>(?: orig_id=({ANY_QUEUE_ID}))?",
             convert,
         )
-        for address, convert in ((ADDRESS, _UID), ("(.*?)", whole(_UID)))
+        for address, convert in ((ADDRESS, _UID), ("(.*?)", unquoted(_UID, group=2)))
     ),
     # The message that could not be written is named in the text (pickup_copy, src/pickup/pickup.c).
     entry(
@@ -74,7 +74,7 @@ ENTRIES = (
         "submit.warn",
         "postdrop sendmail",
         "uid -f",
-        rf"(?:uid=({NUMBER}): )?(.*)",
+        rf"(?:uid=({NUMBER}): |(?=-f ))(.*)",
         named("uid:int", "reason"),
         queue_id=False,
         severe=True,

@@ -10,9 +10,14 @@ import re
 
 from .context import put_reply
 from .grammar import Fields, entry, named
-from .tokens import ENDPOINT, NUMBER, QUOTED_LOCAL, compiled, is_cut
+from .tokens import ENDPOINT, NUMBER, QUOTED_LOCAL, compiled, is_cut, without_begun
 
 _PSC = "postscreen"
+
+# What the line may end with; another word there may be the beginning of one.
+_COMMANDS = (
+    "(?:CONNECT|HELO|EHLO|STARTTLS|XCLIENT|XFORWARD|AUTH|MAIL|RCPT|DATA|BDAT|RSET|NOOP|VRFY|ETRN|QUIT|UNIMPLEMENTED)"
+)
 _CLIENT_NAMES = ("client_ip", "client_port:int")
 
 # "; from=<%s>, to=<%s>, proto=%s, helo=<%s>" (src/postscreen/postscreen_smtpd.c). The addresses are what stood between
@@ -20,6 +25,7 @@ _CLIENT_NAMES = ("client_ip", "client_port:int")
 # quoted there is quoted here only in the local part. The domain has no `@`, and ends where the next element can begin.
 # (Undecidable: a domain that holds the next elements, and a HELO name that does. Both are the same client's.)
 _LOCAL = rf'(?:{QUOTED_LOCAL}|[^"@>]*+)'
+_MARK = "; from=<"
 _AFTER_SENDER = ", to=<"
 _AFTER_RECIPIENT = ", proto=E?SMTP, helo=<"
 _CONTEXT = compiled(
@@ -28,7 +34,7 @@ _CONTEXT = compiled(
     r", proto=(SMTP|ESMTP), helo=<(.*)"
 )
 # Unquoted, by Postfix <= 3.4.
-_RAW_CONTEXT = compiled(r"; from=<((?:(?!>, to=<).)*)>, to=<([^>]*+)>, proto=(SMTP|ESMTP), helo=<(.*)")
+_RAW_CONTEXT = compiled(r'; from=<((?!")(?:(?!>, to=<).)*)>, to=<((?!")[^>]*+)>, proto=(SMTP|ESMTP), helo=<(.*)')
 
 
 def _reject(fields: Fields, match: re.Match[str]) -> bool:
@@ -37,8 +43,11 @@ def _reject(fields: Fields, match: re.Match[str]) -> bool:
     fields["reject_stage"] = stage.upper()
     fields["client_ip"] = ip
     fields["client_port"] = int(port)
-    at = text.find("; from=<")
-    if at >= 0:
+    at = text.find(_MARK)
+    whole = False
+    if at < 0:
+        text = without_begun(text, (_MARK,))
+    else:
         cut = is_cut(match.string)
         context = _CONTEXT.fullmatch(text, at)
         if context is None and not cut:
@@ -50,8 +59,12 @@ def _reject(fields: Fields, match: re.Match[str]) -> bool:
             fields["proto"] = proto
             if text[-1] == ">":
                 fields["helo"] = helo[:-1]
+            whole = True
+        # Postfix's own cut falls into the context, too, when HELO name or addresses are long; a text that may be of
+        # others is left whole there.
+        if whole or not cut:
             text = text[:at]
-    put_reply(fields, text)
+    put_reply(fields, text, whole)
     return True
 
 
@@ -124,7 +137,7 @@ ENTRIES = (
         _PSC,
         "COMMAND NON-SMTP",
         rf"(COMMAND (?:TIME|LENGTH|COUNT) LIMIT|COMMAND PIPELINING|NON-SMTP COMMAND) from {ENDPOINT}"
-        r" after ([^ :]++)(?:: (.*))?",
+        rf" after (?:([^ :]++(?=: )|{_COMMANDS}\Z)|[^ :]++)(?:: (.*))?",
         named("event", *_CLIENT_NAMES, "reject_stage", "text"),
         queue_id=False,
     ),
@@ -133,7 +146,7 @@ ENTRIES = (
         "psc.command",
         _PSC,
         "BARE",
-        rf"(BARE NEWLINE) from {ENDPOINT} after ([^ ]*+)(?: (.*))?",
+        rf"(BARE NEWLINE) from {ENDPOINT} after (?:([^ ]++(?= )|{_COMMANDS}\Z)|[^ ]*+)(?: (.*))?",
         named("event", *_CLIENT_NAMES, "reject_stage", "text"),
         queue_id=False,
     ),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from .grammar import Convert, Fields, entry, named, whole
+from .grammar import Convert, Fields, entry, named, unquoted
 from .tokens import ADDRESS, NUMBER
 
 _QMGR = "qmgr oqmgr"
@@ -29,7 +29,7 @@ def _each_form(convert: Convert) -> tuple[tuple[str, Convert], ...]:
     Postfix <= 3.4 does not quote addresses: what the strict form refuses reads up to the last fitting end. In a line
     that was cut this may be the address's own.
     """
-    return ((ADDRESS, convert), ("(.*)", whole(convert)))
+    return ((ADDRESS, convert), ("(.*)", unquoted(convert)))
 
 
 ENTRIES = (

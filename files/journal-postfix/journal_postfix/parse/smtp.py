@@ -6,7 +6,7 @@ Takes nothing, gives `ENTRIES`. The status lines are in delivery.py.
 from __future__ import annotations
 
 from .grammar import entry, named
-from .tokens import NUMBER, RELAY
+from .tokens import NUMBER, RELAY, RELAY_ADDRESS
 
 _SMTP = "smtp lmtp"
 _RELAY_NAMES = ("relay_host", "relay_ip", "relay_port:int", "relay_path")
@@ -32,7 +32,7 @@ ENTRIES = (
         "smtp.pix",
         "smtp",
         "enabling",
-        rf"enabling PIX workarounds: (.*) for {RELAY}",
+        rf"enabling PIX workarounds: (.*) for {RELAY_ADDRESS}",
         named("workarounds", *_RELAY_NAMES),
     ),
     entry(

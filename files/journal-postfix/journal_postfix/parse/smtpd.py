@@ -12,7 +12,7 @@ from functools import lru_cache
 from .context import decided, put_reply, split_context
 from .grammar import Fields, entry, named, nothing
 from .queued import queued_as
-from .tokens import CLIENT, NUMBER, STAGE, compiled
+from .tokens import CLIENT, NUMBER, PORT, STAGE, compiled, without_begun
 
 _CLIENT_NAMES = ("client_hostname", "client_ip", "client_port:int")
 
@@ -20,18 +20,30 @@ _CLIENT_NAMES = ("client_hostname", "client_ip", "client_port:int")
 # the earliest place from which the rest reads to the end is where it ends.
 _CLIENT_REST = compiled(
     r"(?:, sasl_method=([^ ,]*+), sasl_username=(.*?))?"
-    r"(?:, sasl_sender=([^ =]*))?(?:, orig_queue_id=([^ ,]++))?(?:, orig_client=([^ ]++))?"
+    r"(?:, sasl_sender=([^ =]*))?(?:, orig_queue_id=([^ ,]++))?"
+    rf"(?:, orig_client=([^ \[\]]++\[[^ \[\]]++\](?::{PORT})?))?"
 )
 _CLIENT_REST_NAMES = ("sasl_method", "sasl_username", "sasl_sender", "orig_queue_id", "orig_client")
+_CLIENT_MARKS = (", sasl_method=", ", sasl_sender=", ", orig_queue_id=", ", orig_client=")
+# What is left of an element that was cut, which has to have more behind it.
+_CLIENT_CUT = compiled(
+    r"(?:, sasl_method=[^ ,]*+(?:, (?:s(?:a(?:s(?:l(?:_(?:u[a-z]*+)?)?)?)?)?)?)?"
+    r"|, orig_(?:queue_id=|client=[^ \[\]]*+(?:\[[^ \[\]]*+(?:\]:)?)?))\Z"
+)
 
 
 def _client(fields: Fields, match: re.Match[str]) -> bool:
     hostname, ip, port, rest = match.groups()
     more = None
+    cut = False
     if rest:
-        more = _CLIENT_REST.fullmatch(rest)
+        # A line that was cut still tells that a mail came, and from where.
+        begun = _CLIENT_CUT.search(rest)
+        end = len(without_begun(rest, _CLIENT_MARKS)) if begun is None else begun.start()
+        more = _CLIENT_REST.fullmatch(rest, 0, end)
         if more is None:
             return False
+        cut = end < len(rest)
     fields["client_hostname"] = hostname
     fields["client_ip"] = ip
     if port is not None:
@@ -40,6 +52,9 @@ def _client(fields: Fields, match: re.Match[str]) -> bool:
         for name, value in zip(_CLIENT_REST_NAMES, more.groups(), strict=True):
             if value is not None:
                 fields[name] = value
+        # A user's name may end like that, too: better none than a wrong one.
+        if cut and more.lastindex == 2:
+            del fields["sasl_username"]
     return True
 
 
@@ -53,14 +68,18 @@ def _connect(fields: Fields, match: re.Match[str]) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _counts(statistics: str) -> tuple[tuple[str, int, int], ...]:
-    """Read ` ehlo=1 rcpt=0/1` as (name, accepted, all); most sessions of a server share a few of these texts."""
+def _counts(statistics: str) -> tuple[tuple[str, int, int], ...] | None:
+    """Read ` ehlo=1 rcpt=0/1 commands=1/2` as (name, accepted, all), unless the last, the sum of all, is none.
+
+    Then the line was cut. Most sessions of a server share a few of these texts.
+    """
     counts = []
     for word in statistics.split():
         name, _, value = word.partition("=")
         good, slash, total = value.partition("/")
         counts.append((name, int(good), int(total) if slash else int(good)))
-    return tuple(counts)
+    sums = ("commands", sum(item[1] for item in counts[:-1]), sum(item[2] for item in counts[:-1]))
+    return tuple(counts) if counts[-1] == sums else None
 
 
 def _disconnect(fields: Fields, match: re.Match[str]) -> bool:
@@ -69,8 +88,9 @@ def _disconnect(fields: Fields, match: re.Match[str]) -> bool:
     fields["client_ip"] = ip
     if port is not None:
         fields["client_port"] = int(port)
-    if statistics:
-        fields["counters"] = {name: [good, total] for name, good, total in _counts(statistics)}
+    counts = _counts(statistics) if statistics else None
+    if counts is not None:
+        fields["counters"] = {name: [good, total] for name, good, total in counts}
     if notes is not None:
         fields["notes"] = notes
     return True
@@ -80,9 +100,10 @@ def _proxy(fields: Fields, match: re.Match[str]) -> bool:
     action, stage, text = match.groups()
     fields["action"] = action
     fields["reject_stage"] = stage
-    text = split_context(fields, text, match.string)
-    put_reply(fields, text)
-    next_queue_id = queued_as(text)
+    reply, whole = split_context(fields, text, match.string)
+    put_reply(fields, reply, whole)
+    # At the end of a line that was cut an id may be the beginning of another one, which `?` ends for no id.
+    next_queue_id = queued_as(reply if whole else f"{text}?")
     if action == "proxy-accept" and next_queue_id is not None:
         fields["next_queue_id"] = next_queue_id
         fields["next_kind"] = "queued"
@@ -99,9 +120,10 @@ def _sasl_failed(fields: Fields, match: re.Match[str]) -> bool:
     if text is not None:
         # The mechanism's name, the one word of the reason that the client chooses, has no blank: the first mark is
         # Postfix's, whatever the user calls himself (smtpd_sasl_authenticate, src/smtpd/smtpd_sasl_glue.c).
-        reason, mark, username = text.partition(", sasl_username=")
-        fields["reason"] = reason
-        if mark:
+        mark = ", sasl_username="
+        reason, found, username = text.partition(mark)
+        fields["reason"] = reason if found else without_begun(reason, (mark,))
+        if found:
             fields["sasl_username"] = username
     return True
 
@@ -116,7 +138,7 @@ ENTRIES = (
         "smtpd.disconnect",
         "smtpd",
         "disconnect",
-        rf"disconnect from {CLIENT}((?: [a-z]++={NUMBER}(?:/{NUMBER})?)*)(?: notes=([^ ]++))?",
+        rf"disconnect from {CLIENT}((?: [a-z]++={NUMBER}(?:/{NUMBER})?)*)(?: notes=(bare_lf))?",
         _disconnect,
         queue_id=False,
     ),

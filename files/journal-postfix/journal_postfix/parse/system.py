@@ -51,7 +51,7 @@ ENTRIES = (
         "master.life",
         "master",
         "terminating master",
-        rf"(terminating on signal|master exit time has arrived)(?: ({NUMBER}))?",
+        rf"(terminating on signal|master exit time has arrived)(?: ((?!1\Z){NUMBER}))?",
         named("event", "signal:int"),
         queue_id=False,
     ),

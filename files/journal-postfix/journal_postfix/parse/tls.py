@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from .grammar import Fields, entry, named
-from .tokens import ENDPOINT, NUMBER, PEER, RELAY
+from .tokens import ENDPOINT, NUMBER, PEER, RELAY, RELAY_ADDRESS
 
 _TLS = "smtp lmtp smtpd tlsproxy posttls-finger"
 
@@ -84,7 +84,7 @@ ENTRIES = (
         "tls.handshake_error",
         _TLS,
         "SSL_accept SSL_connect SSL_set_fd",
-        rf"SSL_(accept error from|connect error to|set_fd error to) {PEER}(?:: (.*))?",
+        rf"SSL_((?:accept error from|connect error to)(?=.*\]\S*: )|set_fd error to) {PEER}(?:: (.*))?",
         named("what", "peer", "reason"),
         queue_id=None,
     ),
@@ -117,7 +117,7 @@ ENTRIES = (
         "tls.tlsrpt",
         "smtp tlsproxy",
         "TLSRPT",
-        rf"TLSRPT: status=(success|failure), domain=([^ ,]++), receiving_mx={RELAY}"
+        rf"TLSRPT: status=(success|failure), domain=([^ ,]++), receiving_mx={RELAY_ADDRESS}"
         r"(?:, failure_type=([^ ,]++)(?:, failure_reason=(.*))?)?",
         named("status", "domain", "relay_host", "relay_ip", "relay_port:int", "relay_path", "failure_type", "reason"),
         queue_id=None,

@@ -63,8 +63,9 @@ ADDRESS_OR_LITERAL = rf"({ADDRESS[1:-1]}|{_BEFORE_LITERAL}\[[^\]]*+\])"
 # "#define NEUTER_CHARACTERS " <>()\\\";@"" (src/smtpd/smtpd.c): HELO names and all XFORWARD values, each replaced by ?.
 HELO = r'([^ <>()\\";@]*+)'
 
-# "proto=%s": SMTP or ESMTP, QMQP, or what XFORWARD PROTO said.
-PROTO = r"([^ ;<>]++)"
+# "proto=%s": SMTP or ESMTP, QMQP, or what XFORWARD PROTO said, `unknown` when it said nothing. At the end of a context,
+# where nothing would show that it was cut, only a word that is known.
+PROTO = r"((?:E?SMTP|QMQP|unknown)(?=[ :]|\Z)|[^ ;<>]++(?= helo=<))"
 
 # "xtext: any ASCII character between `!` and `~` inclusive, except for `+` and `=`" (RFC 3461 §4): sasl_sender.
 XTEXT = r"([^ =]*+)"
@@ -79,6 +80,9 @@ DSN = r"([0-9]\.[0-9]{1,3}+\.[0-9]{1,3}+)"
 # (smtp_session_alloc, src/smtp/smtp_session.c). Four groups: host, address, port, path.
 _IP = r"(?=[0-9A-Fa-f]*+[.:])[0-9A-Fa-f:.]++(?:%[^ \[\]]++)?"
 RELAY = rf"([^ ,\[\]]++)(?:\[(?:({_IP})\](?::({PORT}))?|([^\[\]]++)\]))?"
+
+# The same where there must be an address or a path, as in a line that ends with it.
+RELAY_ADDRESS = RELAY.removesuffix("?")
 
 # The TLS library's name for the other side: any of the forms above (namaddr, src/tls/tls.h). One group, the whole.
 PEER = rf"([^ \[\]]*+\[[^\[\]]++\](?::{PORT})?)"
@@ -98,6 +102,29 @@ _MOST_BYTES = 4
 def is_cut(line: str) -> bool:
     """Tell whether `line` may have been cut: the end of an element may be missing, and its text looks like the end."""
     return len(line) * _MOST_BYTES >= _CUT and len(line.encode("utf-8", "surrogatepass")) >= _CUT
+
+
+_CLOSED = compiled(rf"{QUOTED_LOCAL}(?:@.*)?")
+
+
+def is_begun(address: str) -> bool:
+    """Tell whether `address`, taken as it stands, rather is the beginning of a quoted one or of an address literal.
+
+    Both may hold what looks like the end of an address and of the line; Postfix <= 3.4 quotes nothing.
+    """
+    literal = address.rfind("@[")
+    return (literal >= 0 and "]" not in address[literal:]) or (
+        address[:1] == '"' and _CLOSED.fullmatch(address) is None
+    )
+
+
+def without_begun(text: str, marks: tuple[str, ...]) -> str:
+    """Give `text` without the beginning of one of `marks` that it ends with: what a line has that was cut in a mark."""
+    for mark in marks:
+        for length in range(len(mark) - 1, 0, -1):
+            if text.endswith(mark[:length]):
+                return text[:-length]
+    return text
 
 
 def last_places(mark: re.Pattern[str], text: str) -> list[int]:

@@ -6,9 +6,9 @@ bounded time, never raises: what has no head is a text without identifier.
 What is decoded and what is not. rsyslog writes a control character as `#` and three octal digits, and, told to
 (`$Escape8BitCharactersOnReceive`), every byte beyond ASCII too: `#303#274` for ü; a `#` itself stays as it is. Postfix
 masks control characters before it logs, so `#011` in its text is what somebody wrote (`Subject: Ticket #011`), and
-stays. Bytes beyond ASCII are decoded where a whole UTF-8 sequence of them stands and nothing in the line shows that this
-rsyslog leaves such bytes alone. `\x09` and `^I` of other daemons mean control characters, or bytes that were no UTF-8,
-and look like text that remote servers really send (`b'M\xc3\xbcller'`): they stay, too.
+stays. Bytes beyond ASCII are decoded where a whole UTF-8 sequence of them stands and nothing in the line shows that
+this rsyslog leaves such bytes alone. `\x09` and `^I` of other daemons mean control characters, or bytes that were no
+UTF-8, and look like text that remote servers really send (`b'M\xc3\xbcller'`): they stay, too.
 """
 
 from __future__ import annotations

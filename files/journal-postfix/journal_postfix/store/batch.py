@@ -151,7 +151,8 @@ class Batch:
                 self.neighbour_events.append((line, columns))
         else:
             delivery = extract_delivery(parsed)
-            step = step_of(parsed, delivery)
+            # A log that names no processes has nothing to join by.
+            step = step_of(parsed, delivery) if message.pid else None
             if delivery is not None or step is not None:
                 instance = parsed["instance"]
                 if instance in self._aliases:

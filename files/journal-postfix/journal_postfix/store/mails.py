@@ -44,16 +44,16 @@ _CERTAIN_KINDS: Final = frozenset({"bounce", "delay warning", "success notice", 
 _MAILS: Final = """
 SELECT
     mail_id, host, instance, queue_id, began, ended, state, recipient_fate('queued', state) AS fate, origin, service,
-    sender, message_id, resent_message_id, subject, size, nrcpt, client_hostname, client_ip, client_port, helo, proto,
-    sasl_method, sasl_username, sasl_sender, uid, orig_queue_id, orig_client, reject_stage, smtp_code, dsn, reason,
-    queued, expired, last_seen
+    sender, sender_raw, message_id, resent_message_id, subject, size, nrcpt, client_hostname, client_ip, client_port,
+    helo, proto, sasl_method, sasl_username, sasl_sender, tls_protocol, tls_cipher, tls_trust, uid, orig_queue_id,
+    orig_client, reject_stage, smtp_code, dsn, reason, queued, expired, last_seen
 FROM mail WHERE mail_id = ANY(%s)
 """
 _RECIPIENTS: Final = """
 SELECT
     mail_id, recipient_key, recipient, orig_to, fate, dsn, component, service, relay_host, relay_ip, relay_port,
-    relay_path, response, tls, delay, delay_before_queue, delay_in_queue, delay_connection, delay_transmission,
-    attempts AS attempt_count, attempted AS "time", first_attempt, last_attempt
+    relay_path, response, tls, tls_protocol, tls_cipher, tls_trust, delay, delay_before_queue, delay_in_queue,
+    delay_connection, delay_transmission, attempts AS attempt_count, attempted AS "time", first_attempt, last_attempt
 FROM mail_recipient WHERE mail_id = ANY(%s) ORDER BY mail_id, first_attempt, recipient, orig_to
 """
 _ATTEMPTS: Final = """

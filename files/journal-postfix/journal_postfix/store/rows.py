@@ -13,6 +13,7 @@ from ..extract import RECIPIENT_COLUMNS, Columns
 from ..merge import QueueEntry, Recipient
 from ..message import LogMessage
 from ..neighbour import COLUMNS as NEIGHBOUR_COLUMNS
+from ..verp import undo_verp
 from .closing import SILENT
 from .database import seconds, timestamp
 
@@ -36,6 +37,7 @@ FROM_TEXTS: Final = (
     "orig_queue_id",
     "orig_client",
     "sender",
+    "sender_raw",
     "message_id",
     "resent_message_id",
     "subject",
@@ -64,6 +66,7 @@ NOQUEUE_COLUMNS: Final = (
     "action",
     "stage",
     "sender",
+    "sender_raw",
     "recipient",
     "client_hostname",
     "client_ip",
@@ -127,6 +130,8 @@ def load_entry(row: Sequence[Any]) -> QueueEntry:
     entry.mail_id = values["mail_id"]
     entry.ended = seconds(values["ended"])
     columns: Columns = {name: values[name] for name in FROM_TEXTS if values[name] is not None}
+    if "sender_raw" in columns:
+        columns["sender"] = columns.pop("sender_raw")
     for name in FROM_TIMES:
         if values[name] is not None:
             columns[name] = values[name].timestamp()
@@ -140,9 +145,18 @@ def load_entry(row: Sequence[Any]) -> QueueEntry:
     return entry
 
 
-def from_row(entry: QueueEntry) -> list[Any]:
+def shown_sender(columns: Columns, verp_marker: str | None) -> Columns:
+    """Give the columns with VERP undone in the sender, and the sender as it was logged beside it where they differ."""
+    raw = columns.get("sender")
+    if verp_marker is None or raw is None:
+        return columns
+    sender = undo_verp(raw, verp_marker)
+    return columns if sender == raw else {**columns, "sender": sender, "sender_raw": raw}
+
+
+def from_row(entry: QueueEntry, verp_marker: str | None) -> list[Any]:
     """Give the row of delivery_from (FROM_ALL)."""
-    get = entry.columns.get
+    get = shown_sender(entry.columns, verp_marker).get
     return [
         entry.mail_id,
         entry.server_id,

@@ -107,8 +107,8 @@ _NONE: Final = Condition("FALSE")
 
 _REJECTIONS: Final = """
 SELECT
-    noqueue_id, "time", host, instance, component, service, action, stage, sender, recipient, client_hostname,
-    client_ip, client_port, helo, proto, sasl_method, sasl_username, smtp_code, dsn, reason
+    noqueue_id, "time", host, instance, component, service, action, stage, sender, sender_raw, recipient,
+    client_hostname, client_ip, client_port, helo, proto, sasl_method, sasl_username, smtp_code, dsn, reason
 FROM mail_rejected WHERE noqueue_id = ANY(%s)
 """
 
@@ -205,8 +205,6 @@ def _narrowed(database: Database, kind: str, where: Sequence[Condition]) -> Cond
 def _mail_alternatives(criteria: Criteria) -> list[list[Condition]]:
     c = criteria
     fixed = [*_times(c, "m.began"), _host(c.host)]
-    if c.sender is not None:
-        fixed.append(_probed("mail", address("m.sender", c.sender)))
     if c.message_id is not None:
         fixed.append(_message_id(c.message_id))
     if c.queue_id is not None:
@@ -217,7 +215,7 @@ def _mail_alternatives(criteria: Criteria) -> list[list[Condition]]:
         fixed.append(peer("m.client_hostname", "m.client_ip", c.client))
     if c.sasl_user is not None:
         fixed.append(user("m.sasl_username", c.sasl_user))
-    choices = [_recipient_choices(c), _term_choices(c.term, is_mail=True)]
+    choices = [_sender_choices("mail", c.sender), _recipient_choices(c), _term_choices(c.term, is_mail=True)]
     return [[*fixed, *chosen] for chosen in product(*choices)]
 
 
@@ -232,8 +230,6 @@ def _rejected_alternatives(criteria: Criteria) -> list[list[Condition]]:
     ):
         return []
     fixed = [*_times(c, 'm."time"'), _host(c.host)]
-    if c.sender is not None:
-        fixed.append(_probed("rejected", address("m.sender", c.sender)))
     if c.recipient is not None:
         fixed.append(_probed("rejected", address("m.recipient", c.recipient)))
     if c.client is not None:
@@ -242,7 +238,19 @@ def _rejected_alternatives(criteria: Criteria) -> list[list[Condition]]:
         fixed.append(user("m.sasl_username", c.sasl_user))
     if c.dsn is not None:
         fixed.append(dsn("m.dsn", c.dsn))
-    return [[*fixed, chosen] for chosen in _term_choices(c.term, is_mail=False)]
+    choices = [_sender_choices("rejected", c.sender), _term_choices(c.term, is_mail=False)]
+    return [[*fixed, *chosen] for chosen in product(*choices)]
+
+
+def _sender_choices(kind: str, term: str | None) -> list[Condition]:
+    """The sender as it is shown, or as it was logged where VERP has been undone."""
+    if term is None:
+        return [_ALL]
+    raw = address("m.sender_raw", term)
+    return [
+        _probed(kind, address("m.sender", term)),
+        _probed(kind, raw._replace(sql=f"m.sender_raw IS NOT NULL AND {raw.sql}")),
+    ]
 
 
 def _times(criteria: Criteria, column: str) -> list[Condition]:
@@ -370,11 +378,11 @@ def _term_choices(term: str | None, *, is_mail: bool) -> list[Condition]:
     if looks_like_queue_id(term):
         return [Condition("m.queue_id = %s", (term,))] if is_mail else mail_only
     if is_mail:
-        choices = [_probed("mail", address("m.sender", term)), _some_recipient([_recipient(term)])]
+        choices = [*_sender_choices("mail", term), _some_recipient([_recipient(term)])]
         if "@" in term[1:]:
             choices.append(_message_id(term))
         return choices
-    return [_probed("rejected", address(column, term)) for column in ("m.sender", "m.recipient")]
+    return [*_sender_choices("rejected", term), _probed("rejected", address("m.recipient", term))]
 
 
 def _recipient_dsn(term: str) -> Condition:

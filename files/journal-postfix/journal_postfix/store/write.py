@@ -44,6 +44,7 @@ from .rows import (
     from_row,
     load_entry,
     load_recipient,
+    shown_sender,
     to_row,
 )
 from .sessions import keep_sessions, load_sessions
@@ -106,8 +107,9 @@ def _neighbour_rows(batch: Batch) -> list[_Evidence]:
 class Writer:
     """Stores batches over one connection."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, verp_marker: str | None = None) -> None:
         self.database = database
+        self._verp_marker = verp_marker
         database.configure(*WRITER_SETTINGS)
         self._server_ids: dict[tuple[str, str], int] = {}
 
@@ -225,13 +227,12 @@ class Writer:
             mail_id, key, recipient = load_recipient(row)
             by_id[mail_id].recipients[key] = recipient
 
-    @staticmethod
-    def _fold(told: list[_Told], entries: QueueEntries) -> list[_Evidence]:
+    def _fold(self, told: list[_Told], entries: QueueEntries) -> list[_Evidence]:
         noqueue: list[_Evidence] = []
         for line, server_id, component, delivery, time in told:
             if delivery.effect is Effect.NOQUEUE:
-                columns = delivery.columns
-                row = (server_id, timestamp(time), *[columns[name] for name in NOQUEUE_COLUMNS])
+                get = shown_sender(delivery.columns, self._verp_marker).get
+                row = (server_id, timestamp(time), *[get(name) for name in NOQUEUE_COLUMNS])
                 noqueue.append(_Evidence(row, (line,)))
             else:
                 entries.add(server_id, delivery, time, component, line)
@@ -251,9 +252,11 @@ class Writer:
             )
             for entry, (mail_id,) in zip(new, ids, strict=True):
                 entry.mail_id = mail_id
-        lost = self._copy(COPY_FROM, [_Evidence(from_row(entry), entry.lines) for entry in new], refused)
+        lost = self._copy(
+            COPY_FROM, [_Evidence(from_row(entry, self._verp_marker), entry.lines) for entry in new], refused
+        )
         missing = {evidence.row[0] for evidence in lost}
-        old = [_Evidence(from_row(entry), entry.lines) for entry in changed if entry.stored]
+        old = [_Evidence(from_row(entry, self._verp_marker), entry.lines) for entry in changed if entry.stored]
         self._update((CLEAR_CHANGED_FROM, UPDATE_FROM), COPY_CHANGED_FROM, old, refused)
 
         new_to: list[_Evidence] = []

@@ -38,6 +38,7 @@ CREATE TABLE delivery_from (
     orig_queue_id text,
     orig_client text,
     sender text,
+    sender_raw text,
     message_id text,
     resent_message_id text,
     subject text,
@@ -64,6 +65,8 @@ COMMENT ON COLUMN delivery_from.origin IS 'smtpd, qmqpd or pickup; NULL for what
 COMMENT ON COLUMN delivery_from.service IS 'Part of syslog_name behind the instance: submission';
 COMMENT ON COLUMN delivery_from.tls_protocol IS 'Of the client''s session, as smtpd_tls_loglevel >= 1 logs it';
 COMMENT ON COLUMN delivery_from.tls_trust IS 'Anonymous, Untrusted, Trusted or Verified: what the client proved';
+COMMENT ON COLUMN delivery_from.sender IS 'Envelope sender, with VERP undone where verp_marker is set';
+COMMENT ON COLUMN delivery_from.sender_raw IS 'Envelope sender as logged, where that differs';
 COMMENT ON COLUMN delivery_from.orig_queue_id IS 'Queue id before postsuper -r or before the content filter (XFORWARD)';
 COMMENT ON COLUMN delivery_from.subject IS 'Only when header checks log it';
 
@@ -71,6 +74,8 @@ CREATE INDEX delivery_from_queue_id ON delivery_from (queue_id, server_id);
 CREATE INDEX delivery_from_began ON delivery_from (began);
 CREATE INDEX delivery_from_message_id ON delivery_from USING hash (message_id);
 CREATE INDEX delivery_from_sender ON delivery_from (left(reverse(lower(sender)), 250) text_pattern_ops);
+CREATE INDEX delivery_from_sender_raw ON delivery_from (left(reverse(lower(sender_raw)), 250) text_pattern_ops)
+WHERE sender_raw IS NOT NULL;
 CREATE INDEX delivery_from_orig_queue_id ON delivery_from (orig_queue_id) WHERE orig_queue_id IS NOT NULL;
 
 CREATE TABLE delivery_to (
@@ -157,6 +162,7 @@ CREATE TABLE noqueue (
     action text NOT NULL,
     stage text,
     sender text,
+    sender_raw text,
     recipient text,
     client_hostname text,
     client_ip inet,
@@ -173,6 +179,8 @@ COMMENT ON TABLE noqueue IS 'What was rejected (or otherwise treated) before it 
 COMMENT ON COLUMN noqueue.action IS 'As logged: reject, milter-reject, proxy-reject; hold, discard, redirect, warn …';
 CREATE INDEX noqueue_time ON noqueue ("time");
 CREATE INDEX noqueue_sender ON noqueue (left(reverse(lower(sender)), 250) text_pattern_ops);
+CREATE INDEX noqueue_sender_raw ON noqueue (left(reverse(lower(sender_raw)), 250) text_pattern_ops)
+WHERE sender_raw IS NOT NULL;
 CREATE INDEX noqueue_recipient ON noqueue (left(reverse(lower(recipient)), 250) text_pattern_ops);
 
 CREATE TABLE server_event (

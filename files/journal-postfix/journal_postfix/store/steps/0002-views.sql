@@ -41,6 +41,7 @@ SELECT
     f.ended,
     mail_state(f.ended_how, f.expired, f.is_held) AS state,
     f.sender,
+    f.sender_raw,
     f.message_id,
     f.subject,
     f.size,
@@ -159,6 +160,7 @@ SELECT
     n.action,
     n.stage,
     n.sender,
+    n.sender_raw,
     n.recipient,
     n.client_hostname,
     n.client_ip,
@@ -469,7 +471,7 @@ SELECT
             AND o.mail_id <> f.mail_id
             AND os.host = e.host
             AND o.client_ip = e.client_ip
-            AND lower(o.sender) = lower(e.sender)
+            AND lower(coalesce(o.sender_raw, o.sender)) = lower(e.sender)
             AND (
                 e.recipient IS NULL
                 OR EXISTS (
@@ -487,7 +489,7 @@ INNER JOIN neighbour_event AS e
         f.client_ip = e.client_ip
         AND e."time" BETWEEN f.began - INTERVAL '1 minute' AND f.began + INTERVAL '1 minute'
         AND s.host = e.host
-        AND lower(f.sender) = lower(e.sender)
+        AND lower(coalesce(f.sender_raw, f.sender)) = lower(e.sender)
         AND e.queue_id IS NULL
         AND e.program IN ('postgrey', 'policyd-spf')
 LEFT JOIN LATERAL (
@@ -503,7 +505,7 @@ WHERE
             o.client_ip = f.client_ip
             AND o."time" BETWEEN f.began - INTERVAL '1 minute' AND f.began + INTERVAL '1 minute'
             AND o.queue_id IS NULL
-            AND lower(o.sender) = lower(f.sender)
+            AND lower(o.sender) = lower(coalesce(f.sender_raw, f.sender))
         ORDER BY o."time"
         OFFSET 50
     )
