@@ -1,0 +1,534 @@
+"""The journal as a source: opens it, finds the place where to go on, reads and follows.
+
+Takes where the journal is and whom to believe; gives `LogMessage`s and `Gap`s in the journal's order, and the cursor
+behind them. Reads only; never blocks but in `wait`. Content never raises; a journal that cannot be read raises
+`InputError`. The one module that imports systemd.
+
+Theory. A `Journal` stands at the entry that it gave last, and only that entry's cursor is asked for, when somebody
+commits: asking at every entry would cost a fifth of the speed. The journal's order is that of the cursors (sequence
+numbers, then the clock since boot, then the time of day), so a clock that is set back disturbs nothing as long as
+journald goes on. Entries come raw from the base class of systemd.journal.Reader, which converts nothing.
+
+What happens to the files in the meantime is looked at only when there is nothing more to read in those that are open
+(`_see_to_files`): a file that was deleted stays readable until then. Where the entry that we stand at is gone by
+then, or was when reading began, what follows it may be gone too: that is a gap of kind 'vacuumed', unless the next
+entry has the next sequence number. libsystemd drops a damaged file without a word when it comes to the damage; it is
+noticed by the disk usage that it tells, and what is lost is a gap of kind 'damaged'.
+systemd: src/libsystemd/sd-journal/sd-journal.c; sd_journal_get_cursor(3), sd_journal_process(3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import itertools
+import os
+import pwd
+import time
+from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from ..errors import InputError
+from ..message import Gap, LogMessage
+from .cursors import cursor_time, distance, identity, moved_on
+from .entries import FIELD_LINE_BYTES, ROOT, Trust
+from .rawentries import SUPPRESSED_ID, RawEntries
+
+try:
+    from systemd import _reader
+except ImportError:
+    _reader = None  # type: ignore[assignment]
+
+LOCAL_FOLDERS: Final = ("/var/log/journal", "/run/log/journal")
+MACHINE_ID: Final = "/etc/machine-id"
+MAIL_FACILITY: Final = "2"
+# inotify's queue overflows unnoticed when nobody empties it (a database that is away for hours): then a new file has
+# not been seen. After so long without a look the journal is opened again.
+UNWATCHED_S: Final = 60.0
+MAX_SKIP: Final = 24  # 2 ** that many entries of a damaged file
+
+
+class JournalOptions(NamedTuple):
+    """Where the journal is, what is read of it, and whom to believe.
+
+    `directory`: of journal files (collected ones, as a rule) instead of this host's journal; `namespace`: of this
+    host's journald. `machine_id`: read the entries of one machine only. A directory with several machines' journals
+    must be read machine by machine (`machine_ids`): one's entries that come late would stand before the place that
+    reading has reached, and never be given. `host` is taken for every message, whatever the entry says.
+
+    `facilities`: syslog's numbers, as Postfix's syslog_facility is mail = 2. `own_uids` and `units` as in
+    `is_from_postfix`. `neighbours`: names, and the identifiers under which they log, whatever their facility.
+    """
+
+    directory: str | None = None
+    namespace: str | None = None
+    machine_id: str | None = None
+    host: str | None = None
+    own_uids: Set[str] = ROOT
+    units: Set[str] = frozenset()
+    facilities: Sequence[str] = (MAIL_FACILITY,)
+    neighbours: Mapping[str, Sequence[str]] = {}
+
+
+class Found(enum.Enum):
+    """Where `Journal.seek` has come to."""
+
+    EXACT = "exact"
+    """Behind the entry of the cursor; nothing is missing."""
+    NEXT = "next"
+    """Before the oldest entry behind the cursor's, which is gone; a `Gap` comes first."""
+    START = "start"
+    """Where there was no cursor: at the time asked for, or the oldest entry."""
+
+
+def own_uids_here(mail_owner: str = "postfix") -> frozenset[str]:
+    """Give root's and Postfix's user ids on this host, which are nothing to go by for the journal of another."""
+    with contextlib.suppress(KeyError):
+        return ROOT | {str(pwd.getpwnam(mail_owner).pw_uid)}
+    return ROOT
+
+
+def machine_ids(directory: str) -> list[str]:
+    """Give the ids of the machines whose entries a directory holds; raises InputError."""
+    with Journal(JournalOptions(directory=directory)) as journal:
+        return journal.machine_ids()
+
+
+class Journal:
+    """An open journal; see the module's head. Raises InputError when there is none, or none that may be read.
+
+    `name` names it for people. `position` counts the messages given since the seek, on from what that was told.
+    `problems` says which files cannot be read; what is readable of the others is.
+    """
+
+    def __init__(self, options: JournalOptions | None = None) -> None:
+        self._options = options or JournalOptions()
+        self.name = _name(self._options)
+        self.position = 0
+        self.problems: list[str] = []
+        self._identifiers = {one: name for name, all_ in self._options.neighbours.items() for one in all_}
+        trust = Trust(self._options.own_uids, self._options.units, self._identifiers)
+        self._entries = RawEntries(trust, self._options.host)
+        self._cursor: str | None = None  # of the last entry given, as far as `_uncounted` is 0
+        self._uncounted = 0  # entries given since
+        self._pending = False  # the reader stands at an entry that is still to be given
+        self._gaps: list[Gap] = []  # to be given before the next entry
+        self._time: float | None = None  # of the last entry
+        self._sound_time: float | None = None  # of the last entry when the files were last known to be there
+        self._standing = False  # the reader stands at the entry of the cursor, or a later one
+        self._broken = False  # the file that we stood in was dropped
+        self._skip_after = 0.0  # when to look again for what is behind damage, on the monotonic clock
+        self._since = 0  # where to begin without a cursor, microseconds
+        self._check_readable()
+        self._reader = self._open()
+        self._watched = time.monotonic()
+        self._usage = self._reader.get_usage()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._reader.close()
+
+    # ---- where to read
+
+    def seek(self, cursor: str | None, since: float | None = None, position: int = 0) -> Found:
+        """Go behind the entry of a cursor; without one to the first entry not older than `since` (UNIX seconds).
+
+        A cursor that is none is taken as one that is gone, and `since` as the time of its entry.
+        """
+        self.position = position
+        self._cursor = cursor
+        self._uncounted = 0
+        self._broken = False
+        self._gaps = []
+        self._time = self._sound_time = since
+        self._since = max(round((since or 0.0) * 1e6), 0)
+        if cursor is None:
+            self._seek_time()
+            return Found.START
+        self._time = self._sound_time = cursor_time(cursor) or since
+        found = self._seek_cursor(cursor)
+        if found is None:
+            self._cursor = None
+            self._since += 1
+            self._seek_time()
+            self._gaps = [self._missing("vacuumed", since, None)]
+            return Found.NEXT
+        return found
+
+    def _seek_time(self) -> None:
+        self._standing = self._pending = False
+        self._reader.seek_realtime(self._since)
+
+    def _seek_cursor(self, cursor: str) -> Found | None:
+        """Go behind an entry or to what follows it; None if the cursor is none.
+
+        The entry is looked for among all: it may be one that another configuration selected.
+        """
+        reader = self._reader
+        reader.flush_matches()
+        try:
+            reader.seek_cursor(cursor)
+            stands = reader._next()
+            exact = stands and self._is_entry(cursor)
+        except (ValueError, OSError):
+            self._add_matches(reader)
+            return None
+        here = reader._get_cursor() if stands else cursor
+        oldest = reader._get_realtime() / 1e6 if stands else None
+        self._add_matches(reader)
+        reader.seek_cursor(here)
+        self._pending = reader._next()
+        self._standing = False
+        if exact:
+            self._cursor = here
+            if self._pending and reader.test_cursor(here):
+                self._standing = True
+                self._pending = False
+            return Found.EXACT
+        if stands and distance(cursor, here) == 1:
+            return Found.EXACT
+        self._gaps.append(self._missing("vacuumed", self._time, oldest))
+        return Found.NEXT
+
+    def _is_entry(self, cursor: str) -> bool:
+        """Say whether the entry that we stand at, or one of the same instant behind it, is that of the cursor.
+
+        An entry that was copied into another file (at boot, from /run to /var) has got another sequence number.
+        """
+        reader = self._reader
+        if reader.test_cursor(cursor):
+            return True
+        entry = identity(cursor)
+        here = identity(reader._get_cursor())
+        while entry and here and here[:3] == entry[:3]:
+            if here == entry:
+                return True
+            if not reader._next():
+                reader.seek_cursor(cursor)
+                reader._next()
+                return False
+            here = identity(reader._get_cursor())
+        if not reader.test_cursor(cursor):
+            reader.seek_cursor(cursor)
+            reader._next()
+        return False
+
+    def cursor(self) -> str | None:
+        """Give the cursor of the entry given last: reading goes on behind it. None if there is none yet."""
+        if self._uncounted:
+            try:
+                self._cursor = self._reader._get_cursor()
+            except OSError:
+                self._count_again()
+            self._uncounted = 0
+        self._check_usage()
+        return self._cursor
+
+    def oldest(self) -> float | None:
+        """Give the time of the oldest message that the journal holds, UNIX seconds; None if it holds none."""
+        return self._time_at_end(newest=False)
+
+    def newest(self) -> float | None:
+        """Give the time of the newest message."""
+        return self._time_at_end(newest=True)
+
+    def _time_at_end(self, *, newest: bool) -> float | None:
+        reader = self._open()
+        try:
+            if newest:
+                reader.seek_tail()
+            else:
+                reader.seek_head()
+            found = reader._previous() if newest else reader._next()
+            return reader._get_realtime() / 1e6 if found else None
+        finally:
+            reader.close()
+
+    def machine_ids(self) -> list[str]:
+        """Give the ids of the machines whose entries there are."""
+        return sorted(value.decode("ascii", "replace") for value in self._reader.query_unique("_MACHINE_ID"))
+
+    # ---- reading
+
+    def read(self, limit: int) -> list[LogMessage | Gap]:
+        """Give up to `limit` messages that are there now, [] when there are none; `cursor` is that of the last."""
+        return list(itertools.islice(self.messages(), limit))
+
+    def messages(self) -> Iterator[LogMessage | Gap]:
+        """Yield what is there now; `cursor` is always that of the message yielded last."""
+        convert = self._entries.convert
+        while True:
+            reader = self._reader
+            next_, get_all, get_time = reader._next, reader._get_all, reader._get_realtime
+            while self._pending or next_():
+                self._pending = True
+                while self._gaps:
+                    gap = self._gaps.pop(0)
+                    yield gap._replace(position=self.position, ends=gap.ends or get_time() / 1e6)
+                self._time = at = get_time() / 1e6
+                message = convert(get_all(), at, self.position + 1)
+                self._pending = False
+                self._standing = True
+                self._uncounted += 1
+                if message is not None:
+                    self.position += 1
+                    yield message
+            if not self._see_to_files():
+                return
+
+    def _missing(self, kind: str, begins: float | None, ends: float | None) -> Gap:
+        return Gap(kind, self._options.host or "", begins, ends, None, "", self.position)
+
+    # ---- following
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until something may have come; False if nothing has. A signal does not shorten it."""
+        if self._pending:
+            return True
+        self.cursor()  # its file may vanish
+        if self._is_stale():
+            return self._reopen()
+        state = self._reader.wait(round(timeout_s * 1e6))
+        return self._changed(state)
+
+    def _see_to_files(self) -> bool:
+        """See, at the end of what is open, which files have come, gone or broken; say whether to read on."""
+        self.cursor()
+        self._broken = self._broken or (self._standing and not self._stands())
+        if self._broken and self._skip_damage():
+            return True
+        if self._is_stale():
+            return self._reopen()
+        return self._changed(self._reader.process())
+
+    def _is_stale(self) -> bool:
+        return time.monotonic() - self._watched > UNWATCHED_S
+
+    def _changed(self, state: int) -> bool:
+        """Take note of what the watching of the files has told; say whether something may have come."""
+        self._watched = time.monotonic()
+        if state == _reader.NOP:
+            return False
+        if state == _reader.INVALIDATE:
+            if self._standing and not self._stands():
+                self._go_on()  # the entry that we stand at was deleted
+            self._usage = self._reader.get_usage()
+        return True
+
+    def _stands(self) -> bool:
+        try:
+            self._reader._get_cursor()
+        except OSError:
+            return False
+        return True
+
+    def _reopen(self) -> bool:
+        self._reader.close()
+        self._reader = self._open()
+        self._watched = time.monotonic()
+        self._usage = self._reader.get_usage()
+        self._go_on()
+        return True
+
+    def _go_on(self) -> None:
+        """Find the place again."""
+        if self._cursor is None:
+            self._seek_time()
+        elif self._seek_cursor(self._cursor) is None:
+            raise InputError(f"{self.name}: has become another one")
+
+    # ---- damage
+
+    def _count_again(self) -> None:
+        """Stand at the entry given last again, after its file was dropped for damage behind it."""
+        count, cursor, gaps = self._uncounted, self._cursor, self._gaps.copy()
+        self._reader.close()
+        self._reader = self._open()
+        self._broken = True
+        if cursor is None:
+            self._seek_time()
+        else:
+            self._seek_cursor(cursor)
+            count -= self._pending
+        self._pending = False
+        self._standing = True
+        self._gaps = gaps
+        if not all(self._reader._next() for _ in range(count)):
+            raise InputError(f"{self.name}: cannot be read twice alike; its files are damaged or change")
+        self._cursor = self._reader._get_cursor()
+        self._usage = self._reader.get_usage()
+
+    def _skip_damage(self) -> bool:
+        """Look for a readable entry behind the damage that we stand before; every other file has been read."""
+        self._broken = False
+        if time.monotonic() < self._skip_after:
+            return False
+        here = self._cursor or ""
+        for power in range(MAX_SKIP):
+            target = moved_on(here, 1 << power)
+            if target is None:
+                return False
+            reader = self._open()
+            reader.seek_cursor(target)
+            if reader._next() and (distance(here, reader._get_cursor()) or 0) > 0:
+                self._reader.close()
+                self._reader = reader
+                self._usage = reader.get_usage()
+                self._pending = True
+                if not any(gap.kind == "damaged" for gap in self._gaps):
+                    self._gaps.append(self._missing("damaged", self._time, None))
+                return True
+            reader.close()
+        self._skip_after = time.monotonic() + UNWATCHED_S
+        return False
+
+    def _check_usage(self) -> None:
+        """See by the disk usage whether a file has been dropped, and by reading it alone whether that was damage."""
+        usage = self._reader.get_usage()
+        if usage < self._usage and not self._broken:
+            damaged = [path for path in self._files() if self._is_damaged(path)]
+            if damaged:
+                told = [f"{path}: is damaged, some of its messages are lost" for path in damaged]
+                self.problems += [problem for problem in told if problem not in self.problems]
+                self._gaps.append(self._missing("damaged", self._sound_time, self._time))
+        self._usage = usage
+        self._sound_time = self._time
+
+    def _is_damaged(self, path: Path) -> bool:
+        """Say whether a file cannot be read to its end, if it may hold what has been read since the last check."""
+        try:
+            reader = self._open([str(path)])
+        except InputError:
+            return False  # told already, or gone
+        try:
+            if reader._get_end() / 1e6 < (self._sound_time or 0.0) or reader._get_start() / 1e6 > (self._time or 0.0):
+                return False
+            while reader._next():
+                pass
+            return reader.get_usage() == 0
+        finally:
+            reader.close()
+
+    # ---- files
+
+    def _open(self, files: list[str] | None = None) -> _reader._Reader:
+        if _reader is None:
+            raise InputError(f"{self.name}: Python cannot read it: install Debian's package python3-systemd")
+        options = self._options
+        try:
+            if files is not None:
+                reader = _reader._Reader(0, None, files)
+            elif options.directory is not None:
+                reader = _reader._Reader(0, options.directory)
+            else:
+                reader = _reader._Reader(_reader.LOCAL_ONLY, None, None, options.namespace)
+            reader.data_threshold = FIELD_LINE_BYTES
+            self._add_matches(reader)
+            if files is None:
+                reader.fileno()  # files are watched from now on
+        except OSError as error:
+            raise InputError(f"{self.name}: {error.strerror or error}") from error
+        return reader
+
+    def _add_matches(self, reader: _reader._Reader) -> None:
+        """Select what may be mail's, and what journald says about lines that it dropped."""
+        options = self._options
+        for facility in options.facilities:
+            reader.add_match(f"SYSLOG_FACILITY={facility}")
+        reader.add_disjunction()
+        for identifier in sorted(self._identifiers):
+            reader.add_match(f"SYSLOG_IDENTIFIER={identifier}")
+        reader.add_disjunction()
+        reader.add_match(f"MESSAGE_ID={SUPPRESSED_ID}")
+        reader.add_match("_TRANSPORT=driver")  # journald itself; others may write any MESSAGE_ID
+        if options.machine_id is not None:
+            reader.add_conjunction()
+            reader.add_match(f"_MACHINE_ID={options.machine_id}")
+
+    def _folders(self) -> list[Path]:
+        """Give the folders where libsystemd looks for the files."""
+        if self._options.directory is not None:
+            folder = Path(self._options.directory)
+            return [folder, *(path for path in folder.iterdir() if path.is_dir())]
+        try:
+            machine = Path(MACHINE_ID).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            machine = "*"
+        if self._options.namespace is not None:
+            machine += f".{self._options.namespace}"
+        return [path for folder in LOCAL_FOLDERS for path in Path(folder).glob(machine)]
+
+    def _files(self) -> list[Path]:
+        files = []
+        for folder in self._folders():
+            with contextlib.suppress(FileNotFoundError):
+                files += [path for path in folder.iterdir() if path.name.endswith((".journal", ".journal~"))]
+        return sorted(files)
+
+    def _check_readable(self) -> None:
+        """Raise InputError where libsystemd would show an empty journal; note the files that it would leave out."""
+        refused = f"{self.name}: may not be read by this user: add it to the group systemd-journal"
+        try:
+            if not self._folders():
+                raise InputError(
+                    f"{self.name}: there is none in {' or '.join(LOCAL_FOLDERS)}: is systemd-journald running? "
+                    f"(its namespaces are folders there)"
+                )
+            files = self._files()
+        except PermissionError as error:
+            raise InputError(refused) from error
+        except OSError as error:
+            raise InputError(f"{self.name}: {error.strerror or error}") from error
+        readable = [path for path in files if os.access(path, os.R_OK)]
+        # Everybody may read the files of their own: user-1000.journal.
+        if any(not path.name.startswith("user-") for path in files) and not any(
+            not path.name.startswith("user-") for path in readable
+        ):
+            raise InputError(refused)
+        self.problems += [f"{path}: may not be read by this user" for path in files if path not in readable]
+        for path in readable:
+            try:
+                self._open([str(path)]).close()
+            except InputError as error:
+                if path.exists():
+                    reason = str(error).removeprefix(f"{self.name}: ")
+                    self.problems.append(f"{path}: is damaged and left out ({reason})")
+
+
+def iter_journal_messages_since(
+    journal: Journal, cursor: str | None = None, since: float | None = None, position: int = 0
+) -> Iterator[LogMessage | Gap]:
+    """Yield what is there now behind a cursor (or since a time, see `Journal.seek`)."""
+    journal.seek(cursor, since, position)
+    yield from journal.messages()
+
+
+def iter_journal_messages_follow(journal: Journal, *, poll_interval_s: float) -> Iterator[LogMessage | Gap | None]:
+    """Go on from where the journal stands, for ever.
+
+    Yields None as soon as there is nothing more at hand, and again whenever nothing has come within the interval.
+    """
+    while True:
+        yield from journal.messages()
+        yield None
+        while not journal.wait(poll_interval_s):
+            yield None
+
+
+def _name(options: JournalOptions) -> str:
+    name = "journal"
+    if options.directory is not None:
+        name = f"journal in {os.fsencode(options.directory).decode('utf-8', 'backslashreplace')}"
+    elif options.namespace is not None:
+        name = f"journal of namespace {options.namespace}"
+    return name + (f", machine {options.machine_id}" if options.machine_id else "")
