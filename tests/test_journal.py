@@ -21,6 +21,7 @@ if journals.MISSING:
 from journal_postfix.errors import InputError
 from journal_postfix.message import Gap, LogMessage
 from journal_postfix.sources import journal as source
+from journal_postfix.sources import journalfiles
 from journal_postfix.sources.entries import ROOT, Trust, iter_export_messages
 from journal_postfix.sources.journal import (
     Found,
@@ -223,7 +224,7 @@ def test_trust_with_all_that_can_be_configured(identifier: str, unit: str, uid: 
 
 
 def test_own_uids_are_root_and_postfix_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ROOT <= source.own_uids_here()
+    assert source.own_uids_here() >= ROOT
     assert source.own_uids_here("no-such-user") == ROOT
 
 
@@ -496,7 +497,7 @@ def test_machines_are_read_apart_so_that_none_is_late(tmp_path: Path) -> None:
 # ---- what journald says it dropped
 
 
-def suppressed(number: float, unit: str = "postfix@-.service", **fields: str | None) -> dict[str, bytes | str]:
+def suppressed(number: float, unit: str | None = "postfix@-.service", **fields: str | None) -> dict[str, bytes | str]:
     own: dict[str, bytes | str | None] = {
         "_TRANSPORT": "driver",
         "SYSLOG_FACILITY": "3",
@@ -625,8 +626,8 @@ def test_one_file_that_may_not_be_read_is_told(public: Path) -> None:
 
 
 def test_host_without_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "LOCAL_FOLDERS", (str(tmp_path),))
-    with pytest.raises(InputError, match="journal: there is none in .*: is systemd-journald running"):
+    monkeypatch.setattr(journalfiles, "LOCAL_FOLDERS", (str(tmp_path),))
+    with pytest.raises(InputError, match=r"journal: there is none in .*: is systemd-journald running"):
         Journal()
     with pytest.raises(InputError, match="journal of namespace mail: there is none in"):
         Journal(JournalOptions(namespace="mail"))
@@ -643,3 +644,108 @@ def test_file_that_is_none_is_told_and_the_others_are_read(folder: Path) -> None
         assert len(journal.read(9)) == 5
         assert len(journal.problems) == 1
         assert journal.problems[0].startswith(f"{folder}/system@1.journal: is damaged and left out (")
+
+
+FILES = 3
+ENTRIES = 2000  # in each
+LAST = 9000  # the number of one more
+FIRST_ENTRY_BYTE = 3_740_000  # behind the hash tables of a file
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a journal of three files with some thousand messages, their times their numbers."""
+    entries = []
+    for number in range(FILES * ENTRIES):
+        if number and number % ENTRIES == 0:
+            entries.append(filler(number - 0.5))
+        entries.append(entry(number, f"{number} {'x' * (number % 90)}"))
+    return write_journal(tmp_path_factory.mktemp("chain") / "system.journal", entries)
+
+
+def damage(folder: Path, file: int, share: float, size: int) -> None:
+    """Overwrite some bytes of the nth file, the given share of the way from its first entry to its last."""
+    path = [*archived(folder), folder / "system.journal"][file]
+    data = bytearray(path.read_bytes())
+    at = FIRST_ENTRY_BYTE + round(share * (len(data.rstrip(b"\0")) - FIRST_ENTRY_BYTE))
+    data[at : at + size] = b"\xff" * size
+    path.write_bytes(data)
+
+
+def begin_new_file(folder: Path) -> None:
+    """Put the current file aside and write LAST to a new one, as journald does with a file that it finds damaged."""
+    (folder / "system.journal").rename(folder / "system@0-f-0.journal~")
+    write_journal(folder / "system.journal", [entry(LAST, str(LAST))])
+
+
+def numbers(messages: list[LogMessage | Gap]) -> list[int]:
+    return [int(message.text.split()[0]) for message in messages if isinstance(message, LogMessage) and message.text]
+
+
+@pytest.mark.parametrize("file", range(FILES))
+@pytest.mark.parametrize(("share", "size"), [(0.15, 30_000), (0.5, 4096), (0.75, 30_000)])
+def test_what_is_readable_of_a_damaged_file_is_read_and_the_rest_is_a_gap(
+    chain: Path, tmp_path: Path, file: int, share: float, size: int
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(chain, folder)
+    damage(folder, file, share, size)
+    begin_new_file(folder)
+    with Journal(options(folder)) as journal:
+        found = list(iter_journal_messages_since(journal))
+        last = journal.cursor()
+        problems = journal.problems
+    read = numbers(found)
+    assert read == sorted(set(read))
+    assert read[-1] == LAST
+    lost = sorted(set(range(FILES * ENTRIES)) - set(read))
+    assert min(lost, default=file * ENTRIES) // ENTRIES == max(lost, default=file * ENTRIES) // ENTRIES == file
+    gaps = [message for message in found if isinstance(message, Gap)]
+    empty = [message.time for message in found if isinstance(message, LogMessage) and not message.text]
+    for number in lost:
+        at = BEGIN + number
+        assert at in empty or any(gap.begins <= at <= gap.ends for gap in gaps if gap.begins and gap.ends)
+    assert {gap.kind for gap in gaps} <= {"damaged"}
+    if gaps:
+        assert [problem.partition(": ")[2] for problem in problems] == ["is damaged, some of its messages are lost"]
+    # The same in pieces, each by a journal that is opened anew.
+    cursor, position = None, 0
+    pieces: list[LogMessage | Gap] = []
+    while True:
+        with Journal(options(folder)) as journal:
+            journal.seek(cursor, None, position)
+            piece = journal.read(700)
+            cursor, position = journal.cursor(), journal.position
+        if not piece:
+            break
+        pieces += piece
+    assert numbers(pieces) == read
+    assert ("[damaged]" in texts(pieces)) == bool(gaps)
+    assert cursor == last
+
+
+def test_damage_that_ends_the_journal_is_told_with_what_comes_next(chain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(chain, folder)
+    damage(folder, FILES - 1, 0.15, 300_000)
+    with Journal(options(folder)) as journal:
+        before = list(iter_journal_messages_since(journal))
+        cursor = journal.cursor()
+        assert len(before) < FILES * ENTRIES
+        begin_new_file(folder)
+        found = next_messages(journal, 2)
+        assert texts(found) == ["[damaged]", str(LAST)]
+        assert isinstance(before[-1], LogMessage)
+        assert found[0] == Gap("damaged", "", before[-1].time, BEGIN + LAST, None, "", len(before))
+        assert journal.read(9) == []
+    assert texts(read_all(folder, cursor)) == ["[damaged]", str(LAST)]  # after a restart in between, too
+
+
+def test_file_that_was_cut_off_is_told_and_the_others_are_read(chain: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(chain, folder)
+    path = archived(folder)[0]
+    os.truncate(path, 1_000_000)
+    with Journal(options(folder)) as journal:
+        assert numbers(list(iter_journal_messages_since(journal))) == list(range(ENTRIES, FILES * ENTRIES))
+        assert [problem.split(" (")[0] for problem in journal.problems] == [f"{path}: is damaged and left out"]

@@ -46,12 +46,12 @@ def distance(cursor: str, other: str) -> int | None:
 
 
 def moved_on(cursor: str, entries: int) -> str | None:
-    """Give a cursor that seeks `entries` behind another's entry in its file, in others by time; None if it cannot.
+    """Give a cursor that seeks so many entries behind another's, in other files milliseconds; None if it cannot.
 
-    >>> moved_on("s=1f;i=fe;b=1;m=2;t=3;x=4", 2)
-    's=1f;i=100;t=3'
+    >>> moved_on("s=1f;i=fe;b=1;m=2;t=3e8;x=4", 2)
+    's=1f;i=100;t=bb8'
     """
     fields = _fields(cursor)
     if not {"s", "i", "t"} <= fields.keys():
         return None
-    return f"s={fields['s']};i={int(fields['i'], 16) + entries:x};t={fields['t']}"
+    return f"s={fields['s']};i={int(fields['i'], 16) + entries:x};t={int(fields['t'], 16) + 1000 * entries:x}"

@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import itertools
+import math
 import os
 import pwd
 import time
@@ -34,6 +35,7 @@ from ..errors import InputError
 from ..message import Gap, LogMessage
 from .cursors import cursor_time, distance, identity, moved_on
 from .entries import FIELD_LINE_BYTES, ROOT, Trust
+from .journalfiles import JournalFiles
 from .rawentries import SUPPRESSED_ID, RawEntries
 
 try:
@@ -41,8 +43,6 @@ try:
 except ImportError:
     _reader = None  # type: ignore[assignment]
 
-LOCAL_FOLDERS: Final = ("/var/log/journal", "/run/log/journal")
-MACHINE_ID: Final = "/etc/machine-id"
 MAIL_FACILITY: Final = "2"
 # inotify's queue overflows unnoticed when nobody empties it (a database that is away for hours): then a new file has
 # not been seen. After so long without a look the journal is opened again.
@@ -121,7 +121,9 @@ class Journal:
         self._broken = False  # the file that we stood in was dropped
         self._skip_after = 0.0  # when to look again for what is behind damage, on the monotonic clock
         self._since = 0  # where to begin without a cursor, microseconds
-        self._check_readable()
+        self._files = JournalFiles(self.name, self._options.directory, self._options.namespace)
+        self._ends: list[float] = []  # when the files end that were there at first and are not read yet, the next last
+        self._look_at_files()
         self._reader = self._open()
         self._watched = time.monotonic()
         self._usage = self._reader.get_usage()
@@ -230,6 +232,7 @@ class Journal:
                 self._cursor = self._reader._get_cursor()
             except OSError:
                 self._count_again()
+                self._broken = True
             self._uncounted = 0
         self._check_usage()
         return self._cursor
@@ -270,21 +273,43 @@ class Journal:
         while True:
             reader = self._reader
             next_, get_all, get_time = reader._next, reader._get_all, reader._get_realtime
+            end = self._next_end(self._time)
             while self._pending or next_():
                 self._pending = True
-                while self._gaps:
-                    gap = self._gaps.pop(0)
-                    yield gap._replace(position=self.position, ends=gap.ends or get_time() / 1e6)
-                self._time = at = get_time() / 1e6
-                message = convert(get_all(), at, self.position + 1)
+                message: LogMessage | Gap | None
+                at = self._time or 0.0
+                try:
+                    at = get_time() / 1e6
+                    if at > end:  # in another file, probably: has the one before been read to its end?
+                        if self._has_dropped():
+                            break
+                        end = self._next_end(at)
+                    if self._gaps:
+                        yield from self._take_gaps(at)
+                    message = convert(get_all(), at, self.position + 1)
+                except (OSError, ValueError):  # this entry is damaged
+                    message = self._missing("damaged", at, at)._replace(lines=1, position=self.position + 1)
+                self._time = at
                 self._pending = False
                 self._standing = True
                 self._uncounted += 1
                 if message is not None:
                     self.position += 1
                     yield message
-            if not self._see_to_files():
-                return
+            else:
+                if not self._see_to_files():
+                    return
+
+    def _next_end(self, at: float | None) -> float:
+        """Give when the next of the files ends that were there at first."""
+        while self._ends and at is not None and self._ends[-1] < at:
+            self._ends.pop()
+        return self._ends[-1] if self._ends else math.inf
+
+    def _take_gaps(self, at: float) -> Iterator[Gap]:
+        while self._gaps:
+            gap = self._gaps.pop(0)
+            yield gap._replace(position=self.position, ends=at if gap.ends is None else gap.ends)
 
     def _missing(self, kind: str, begins: float | None, ends: float | None) -> Gap:
         return Gap(kind, self._options.host or "", begins, ends, None, "", self.position)
@@ -304,9 +329,13 @@ class Journal:
     def _see_to_files(self) -> bool:
         """See, at the end of what is open, which files have come, gone or broken; say whether to read on."""
         self.cursor()
-        self._broken = self._broken or (self._standing and not self._stands())
-        if self._broken and self._skip_damage():
-            return True
+        if self._broken or (self._standing and not self._stands()):
+            self._broken = False
+            if time.monotonic() >= self._skip_after:
+                damaged = self._find_damaged()
+                if damaged and self._skip_damage(damaged):
+                    return True
+                self._skip_after = time.monotonic() + UNWATCHED_S
         if self._is_stale():
             return self._reopen()
         return self._changed(self._reader.process())
@@ -333,6 +362,7 @@ class Journal:
         return True
 
     def _reopen(self) -> bool:
+        self._look_at_files()
         self._reader.close()
         self._reader = self._open()
         self._watched = time.monotonic()
@@ -349,75 +379,114 @@ class Journal:
 
     # ---- damage
 
+    def _has_dropped(self) -> bool:
+        """Say whether the reader has come to this entry over a damaged file; then it stands before it again.
+
+        What is readable behind the damage comes first.
+        """
+        usage = self._reader.get_usage()
+        damaged = self._find_damaged() if usage < self._usage else []
+        self._usage = usage
+        if not damaged:
+            return False
+        self._count_again()
+        if not self._skip_damage(damaged):
+            self._note_loss(self._time)
+            self._usage = 0  # it will be dropped again
+        return True
+
     def _count_again(self) -> None:
-        """Stand at the entry given last again, after its file was dropped for damage behind it."""
+        """Stand at the entry given last again, after the reader has lost it."""
         count, cursor, gaps = self._uncounted, self._cursor, self._gaps.copy()
         self._reader.close()
         self._reader = self._open()
-        self._broken = True
+        self._usage = self._reader.get_usage()
         if cursor is None:
             self._seek_time()
         else:
             self._seek_cursor(cursor)
-            count -= self._pending
-        self._pending = False
-        self._standing = True
         self._gaps = gaps
-        if not all(self._reader._next() for _ in range(count)):
-            raise InputError(f"{self.name}: cannot be read twice alike; its files are damaged or change")
-        self._cursor = self._reader._get_cursor()
-        self._usage = self._reader.get_usage()
+        if count:
+            count -= self._pending
+            self._pending = False
+            if not all(self._reader._next() for _ in range(count)):
+                raise InputError(f"{self.name}: cannot be read twice alike; its files are damaged or change")
+            self._cursor = self._reader._get_cursor()
+            self._standing = True
+            self._uncounted = 0
 
-    def _skip_damage(self) -> bool:
-        """Look for a readable entry behind the damage that we stand before; every other file has been read."""
-        self._broken = False
-        if time.monotonic() < self._skip_after:
-            return False
+    def _skip_damage(self, damaged: list[Path]) -> bool:
+        """Look for a readable entry behind damage, and stand there before it.
+
+        Without the sequence number of the entry before it, the time tells what is behind.
+        """
         here = self._cursor or ""
         for power in range(MAX_SKIP):
-            target = moved_on(here, 1 << power)
-            if target is None:
-                return False
+            reader = self._open([str(path) for path in damaged])
+            with contextlib.closing(reader):
+                target = moved_on(here, 1 << power)
+                if target is not None:
+                    reader.seek_cursor(target)
+                else:
+                    begin = max(self._since, round((self._time or 0.0) * 1e6), reader._get_start())
+                    reader.seek_realtime(begin + (1000 << power))
+                if not reader._next():
+                    continue
+                there = reader._get_cursor()
+                ahead = distance(here, there)
+                if not (reader._get_realtime() / 1e6 > (self._time or 0.0) if ahead is None else ahead > 0):
+                    continue
             reader = self._open()
-            reader.seek_cursor(target)
-            if reader._next() and (distance(here, reader._get_cursor()) or 0) > 0:
+            reader.seek_cursor(there)
+            if reader._next() and reader.test_cursor(there):
                 self._reader.close()
                 self._reader = reader
                 self._usage = reader.get_usage()
                 self._pending = True
-                if not any(gap.kind == "damaged" for gap in self._gaps):
-                    self._gaps.append(self._missing("damaged", self._time, None))
+                self._note_loss(self._time)
                 return True
             reader.close()
-        self._skip_after = time.monotonic() + UNWATCHED_S
         return False
+
+    def _note_loss(self, begins: float | None) -> None:
+        """Note a gap up to the next entry, once: what is behind damage may be looked for again and again."""
+        if not any(gap.kind == "damaged" for gap in self._gaps):
+            self._gaps.append(self._missing("damaged", begins, None))
 
     def _check_usage(self) -> None:
         """See by the disk usage whether a file has been dropped, and by reading it alone whether that was damage."""
         usage = self._reader.get_usage()
-        if usage < self._usage and not self._broken:
-            damaged = [path for path in self._files() if self._is_damaged(path)]
-            if damaged:
-                told = [f"{path}: is damaged, some of its messages are lost" for path in damaged]
-                self.problems += [problem for problem in told if problem not in self.problems]
-                self._gaps.append(self._missing("damaged", self._sound_time, self._time))
+        if usage < self._usage and not self._broken and self._find_damaged():
+            self._note_loss(self._sound_time)
+            self._broken = self._cursor is None
         self._usage = usage
         self._sound_time = self._time
 
+    def _find_damaged(self) -> list[Path]:
+        """Find the files that cannot be read to their end, among those that reading may have come to just now."""
+        try:
+            damaged = [path for path in self._files.paths() if self._is_damaged(path)]
+        except OSError:
+            return []
+        problems = [f"{path}: is damaged, some of its messages are lost" for path in damaged]
+        self.problems += [problem for problem in problems if problem not in self.problems]
+        return damaged
+
     def _is_damaged(self, path: Path) -> bool:
-        """Say whether a file cannot be read to its end, if it may hold what has been read since the last check."""
         try:
             reader = self._open([str(path)])
         except InputError:
             return False  # told already, or gone
-        try:
-            if reader._get_end() / 1e6 < (self._sound_time or 0.0) or reader._get_start() / 1e6 > (self._time or 0.0):
-                return False
-            while reader._next():
-                pass
+        with contextlib.closing(reader):
+            try:
+                begins, ends = reader._get_start() / 1e6, reader._get_end() / 1e6
+                if ends < (self._sound_time or 0.0) or (self._cursor is not None and begins > (self._time or 0.0)):
+                    return False
+                while reader._next():
+                    pass
+            except OSError:
+                return True
             return reader.get_usage() == 0
-        finally:
-            reader.close()
 
     # ---- files
 
@@ -455,54 +524,23 @@ class Journal:
             reader.add_conjunction()
             reader.add_match(f"_MACHINE_ID={options.machine_id}")
 
-    def _folders(self) -> list[Path]:
-        """Give the folders where libsystemd looks for the files."""
-        if self._options.directory is not None:
-            folder = Path(self._options.directory)
-            return [folder, *(path for path in folder.iterdir() if path.is_dir())]
-        try:
-            machine = Path(MACHINE_ID).read_text(encoding="ascii").strip()
-        except (OSError, ValueError):
-            machine = "*"
-        if self._options.namespace is not None:
-            machine += f".{self._options.namespace}"
-        return [path for folder in LOCAL_FOLDERS for path in Path(folder).glob(machine)]
-
-    def _files(self) -> list[Path]:
-        files = []
-        for folder in self._folders():
-            with contextlib.suppress(FileNotFoundError):
-                files += [path for path in folder.iterdir() if path.name.endswith((".journal", ".journal~"))]
-        return sorted(files)
-
-    def _check_readable(self) -> None:
-        """Raise InputError where libsystemd would show an empty journal; note the files that it would leave out."""
-        refused = f"{self.name}: may not be read by this user: add it to the group systemd-journal"
-        try:
-            if not self._folders():
-                raise InputError(
-                    f"{self.name}: there is none in {' or '.join(LOCAL_FOLDERS)}: is systemd-journald running? "
-                    f"(its namespaces are folders there)"
-                )
-            files = self._files()
-        except PermissionError as error:
-            raise InputError(refused) from error
-        except OSError as error:
-            raise InputError(f"{self.name}: {error.strerror or error}") from error
-        readable = [path for path in files if os.access(path, os.R_OK)]
-        # Everybody may read the files of their own: user-1000.journal.
-        if any(not path.name.startswith("user-") for path in files) and not any(
-            not path.name.startswith("user-") for path in readable
-        ):
-            raise InputError(refused)
-        self.problems += [f"{path}: may not be read by this user" for path in files if path not in readable]
+    def _look_at_files(self) -> None:
+        """Note which files cannot be read, and where the others end; raises InputError where none may be read."""
+        readable, refused = self._files.readable()
+        self.problems = [f"{path}: may not be read by this user" for path in refused]
+        ends = set()
         for path in readable:
             try:
-                self._open([str(path)]).close()
+                reader = self._open([str(path)])
             except InputError as error:
                 if path.exists():
                     reason = str(error).removeprefix(f"{self.name}: ")
                     self.problems.append(f"{path}: is damaged and left out ({reason})")
+                continue
+            with contextlib.suppress(OSError):
+                ends.add(reader._get_end() / 1e6)
+            reader.close()
+        self._ends = sorted(ends, reverse=True)
 
 
 def iter_journal_messages_since(
