@@ -433,7 +433,7 @@ def test_rotation_loses_nothing(folder: Path, watched: bool) -> None:
         assert len(journal.read(9)) == 5
         for number in range(6, 30, 2):
             if not watched:
-                journal._watched = -1e9  # nobody has looked for long
+                journal._look_after = 0.0  # nobody has looked for long
             writer.write(entry(number), filler(number), entry(number + 1))
             assert texts(next_messages(journal, 2)) == [str(number), str(number + 1)]
     assert len(archived(folder)) == 12

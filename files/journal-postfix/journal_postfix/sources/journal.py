@@ -44,9 +44,9 @@ except ImportError:
     _reader = None  # type: ignore[assignment]
 
 MAIL_FACILITY: Final = "2"
-# inotify's queue overflows unnoticed when nobody empties it (a database that is away for hours): then a new file has
-# not been seen. After so long without a look the journal is opened again.
-UNWATCHED_S: Final = 60.0
+# How often to see for ourselves whether there are other files, as libsystemd may not notice: it goes on without a word
+# when it cannot watch a folder, or when inotify's queue has overflown (nobody empties it while the database is away).
+LOOK_INTERVAL_S: Final = 60.0
 MAX_SKIP: Final = 24  # 2 ** that many entries of a damaged file
 
 
@@ -122,10 +122,11 @@ class Journal:
         self._skip_after = 0.0  # when to look again for what is behind damage, on the monotonic clock
         self._since = 0  # where to begin without a cursor, microseconds
         self._files = JournalFiles(self.name, self._options.directory, self._options.namespace)
+        self._known: frozenset[tuple[str, int]] = frozenset()  # the files when they were opened
         self._ends: list[float] = []  # when the files end that were there at first and are not read yet, the next last
         self._look_at_files()
         self._reader = self._open()
-        self._watched = time.monotonic()
+        self._look_after = time.monotonic() + LOOK_INTERVAL_S
         self._usage = self._reader.get_usage()
 
     def __enter__(self) -> Self:
@@ -317,14 +318,14 @@ class Journal:
     # ---- following
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until something may have come; False if nothing has. A signal does not shorten it."""
+        """Wait until something may have come; False if nothing has been noticed. A signal does not shorten it.
+
+        Read on in any case: where the files cannot be watched, only reading tells.
+        """
         if self._pending:
             return True
         self.cursor()  # its file may vanish
-        if self._is_stale():
-            return self._reopen()
-        state = self._reader.wait(round(timeout_s * 1e6))
-        return self._changed(state)
+        return self._changed(self._reader.wait(round(timeout_s * 1e6)))
 
     def _see_to_files(self) -> bool:
         """See, at the end of what is open, which files have come, gone or broken; say whether to read on."""
@@ -335,24 +336,23 @@ class Journal:
                 damaged = self._find_damaged()
                 if damaged and self._skip_damage(damaged):
                     return True
-                self._skip_after = time.monotonic() + UNWATCHED_S
-        if self._is_stale():
-            return self._reopen()
-        return self._changed(self._reader.process())
-
-    def _is_stale(self) -> bool:
-        return time.monotonic() - self._watched > UNWATCHED_S
+                self._skip_after = time.monotonic() + LOOK_INTERVAL_S
+        if self._changed(self._reader.process()):
+            return True
+        if time.monotonic() >= self._look_after:
+            self._look_after = time.monotonic() + LOOK_INTERVAL_S
+            if self._known != self._files.identities():
+                self._reopen()
+                return True
+        return False
 
     def _changed(self, state: int) -> bool:
         """Take note of what the watching of the files has told; say whether something may have come."""
-        self._watched = time.monotonic()
-        if state == _reader.NOP:
-            return False
         if state == _reader.INVALIDATE:
             if self._standing and not self._stands():
                 self._go_on()  # the entry that we stand at was deleted
             self._usage = self._reader.get_usage()
-        return True
+        return state != _reader.NOP
 
     def _stands(self) -> bool:
         try:
@@ -361,14 +361,12 @@ class Journal:
             return False
         return True
 
-    def _reopen(self) -> bool:
+    def _reopen(self) -> None:
         self._look_at_files()
         self._reader.close()
         self._reader = self._open()
-        self._watched = time.monotonic()
         self._usage = self._reader.get_usage()
         self._go_on()
-        return True
 
     def _go_on(self) -> None:
         """Find the place again."""
@@ -527,6 +525,7 @@ class Journal:
     def _look_at_files(self) -> None:
         """Note which files cannot be read, and where the others end; raises InputError where none may be read."""
         readable, refused = self._files.readable()
+        self._known = self._files.identities()
         self.problems = [f"{path}: may not be read by this user" for path in refused]
         ends = set()
         for path in readable:
@@ -554,13 +553,13 @@ def iter_journal_messages_since(
 def iter_journal_messages_follow(journal: Journal, *, poll_interval_s: float) -> Iterator[LogMessage | Gap | None]:
     """Go on from where the journal stands, for ever.
 
-    Yields None as soon as there is nothing more at hand, and again whenever nothing has come within the interval.
+    Yields None whenever there is nothing more at hand: at once, and then again after each interval in which nothing
+    came.
     """
     while True:
         yield from journal.messages()
         yield None
-        while not journal.wait(poll_interval_s):
-            yield None
+        journal.wait(poll_interval_s)
 
 
 def _name(options: JournalOptions) -> str:
