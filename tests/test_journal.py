@@ -123,6 +123,10 @@ ODD_ENTRIES = [
     entry(21, _UID="0", _SYSTEMD_UNIT="cron.service", _EXE="/usr/sbin/postsuper"),
     entry(22, "again"),
     entry(23, "again"),
+    entry(24, "postfix/smtpd[7]: connect from unknown[192.0.2.1]", SYSLOG_IDENTIFIER="postfix/postlogd"),
+    entry(25, "postfix/smtp[8]: x", SYSLOG_IDENTIFIER="postfix/postlogd"),
+    entry(26, "x", SYSLOG_IDENTIFIER="postfix/smtpd[7]"),
+    entry(27, "x", SYSLOG_IDENTIFIER="spamd", _SYSTEMD_UNIT="spamd.service"),
 ]
 
 
