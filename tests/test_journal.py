@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,6 +123,10 @@ ODD_ENTRIES = [
     entry(21, _UID="0", _SYSTEMD_UNIT="cron.service", _EXE="/usr/sbin/postsuper"),
     entry(22, "again"),
     entry(23, "again"),
+    entry(24, "postfix/smtpd[7]: connect from unknown[192.0.2.1]", SYSLOG_IDENTIFIER="postfix/postlogd"),
+    entry(25, "postfix/smtp[8]: x", SYSLOG_IDENTIFIER="postfix/postlogd"),
+    entry(26, "x", SYSLOG_IDENTIFIER="postfix/smtpd[7]"),
+    entry(27, "x", SYSLOG_IDENTIFIER="spamd", _SYSTEMD_UNIT="spamd.service"),
 ]
 
 
@@ -433,7 +438,7 @@ def test_rotation_loses_nothing(folder: Path, watched: bool) -> None:
         assert len(journal.read(9)) == 5
         for number in range(6, 30, 2):
             if not watched:
-                journal._watched = -1e9  # nobody has looked for long
+                journal._look_after = 0.0  # nobody has looked for long
             writer.write(entry(number), filler(number), entry(number + 1))
             assert texts(next_messages(journal, 2)) == [str(number), str(number + 1)]
     assert len(archived(folder)) == 12
@@ -445,6 +450,19 @@ def test_many_rotations_between_two_looks_lose_nothing(folder: Path) -> None:
         for number in range(6, 12):
             write_journal(folder / "system.journal", [entry(number), filler(number)])
         assert texts(next_messages(journal, 6)) == ["6", "7", "8", "9", "10", "11"]
+
+
+def test_files_that_come_unnoticed_are_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "LOOK_INTERVAL_S", 0.0)
+    with Journal(options(folder)) as journal:
+        assert len(journal.read(9)) == 5
+        silent, writer = os.pipe2(os.O_NONBLOCK)
+        os.dup2(silent, journal._reader.fileno())  # what is watched now never says a word
+        journal._look_after = 0.0
+        write_journal(folder / "system.journal", [entry(6), filler(7), entry(8)])
+        assert texts(journal.read(9)) == ["6", "8"]
+        os.close(silent)
+        os.close(writer)
 
 
 def test_what_is_deleted_unread_while_following_is_a_gap(folder: Path) -> None:
@@ -649,7 +667,7 @@ def test_file_that_is_none_is_told_and_the_others_are_read(folder: Path) -> None
 FILES = 3
 ENTRIES = 2000  # in each
 LAST = 9000  # the number of one more
-FIRST_ENTRY_BYTE = 3_740_000  # behind the hash tables of a file
+TABLES_IN_HEADER = 104  # offset and size of each of a file's two hash tables (systemd's docs/JOURNAL_FILE_FORMAT.md)
 
 
 @pytest.fixture(scope="module")
@@ -667,7 +685,9 @@ def damage(folder: Path, file: int, share: float, size: int) -> None:
     """Overwrite some bytes of the nth file, the given share of the way from its first entry to its last."""
     path = [*archived(folder), folder / "system.journal"][file]
     data = bytearray(path.read_bytes())
-    at = FIRST_ENTRY_BYTE + round(share * (len(data.rstrip(b"\0")) - FIRST_ENTRY_BYTE))
+    offset, length, other_offset, other_length = struct.unpack_from("<4Q", data, TABLES_IN_HEADER)
+    first = max(offset + length, other_offset + other_length)
+    at = first + round(share * (len(data.rstrip(b"\0")) - first))
     data[at : at + size] = b"\xff" * size
     path.write_bytes(data)
 
@@ -722,6 +742,21 @@ def test_what_is_readable_of_a_damaged_file_is_read_and_the_rest_is_a_gap(
     assert numbers(pieces) == read
     assert ("[damaged]" in texts(pieces)) == bool(gaps)
     assert cursor == last
+
+
+@pytest.mark.parametrize("file", range(FILES))
+def test_file_that_is_damaged_from_its_first_entry_on(chain: Path, tmp_path: Path, file: int) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(chain, folder)
+    damage(folder, file, 0.0, 300_000)
+    begin_new_file(folder)
+    found = read_all(folder)
+    others = [number for number in range(FILES * ENTRIES) if number // ENTRIES != file]
+    assert [number for number in numbers(found) if number // ENTRIES != file] == [*others, LAST]
+    (gap,) = [message for message in found if isinstance(message, Gap)]
+    assert gap.kind == "damaged"
+    assert gap.begins == (None if file == 0 else BEGIN + file * ENTRIES - 1)
+    assert gap.ends == BEGIN + (LAST if file == FILES - 1 else (file + 1) * ENTRIES)
 
 
 def test_damage_that_ends_the_journal_is_told_with_what_comes_next(chain: Path, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ _FIELD_NAME = re.compile(rb"[A-Z_][A-Z0-9_]{0,63}")
 _ENTRY_FIELD = re.compile(rb"^(?:MESSAGE|SYSLOG_IDENTIFIER|__REALTIME_TIMESTAMP|__CURSOR)[=\n]", re.MULTILINE)
 _ENTRY_KEY = re.compile(rb'"(?:MESSAGE|SYSLOG_IDENTIFIER|__REALTIME_TIMESTAMP|__CURSOR)"\s*:')
 _DETECT_LINES = 20
+WRAPPED = ("/postlogd", "]")  # ends of identifiers whose text may hold the true one: see `unwrap`
 ORIGIN_CHARS = 300
 ROOT = frozenset({"0"})
 
@@ -86,6 +87,19 @@ def is_from_postfix(
     return uid in own_uids and (not unit or unit.endswith(".scope") or _POSTFIX_EXE.fullmatch(exe) is not None)
 
 
+def is_from_own_unit(unit: str, identifier: str) -> bool:
+    """Judge whether a program other than Postfix logged under its own name: `dovecot` in dovecot.service.
+
+    Units are root's. What is called like Postfix must come from Postfix: see `is_from_postfix`.
+    """
+    if not identifier or identifier.startswith("postfix"):
+        return False
+    name = unit.removesuffix(".service")
+    return name != unit and (
+        name in (identifier, f"{identifier}d") or name.startswith((f"{identifier}@", f"{identifier}-"))
+    )
+
+
 def is_from_neighbour(name: str, unit: str, uid: str, units: Set[str] = frozenset()) -> bool:
     """Judge in the same way whether the neighbour `name` logged an entry: its unit, one of Postfix's, or root."""
     return uid == "0" or is_neighbour_unit(name, unit) or is_postfix_unit(unit, units)
@@ -108,23 +122,10 @@ class Trust(NamedTuple):
         """Say whether an entry comes from the program that it names."""
         if (name := self.neighbours.get(identifier)) is not None:
             return is_from_neighbour(name, unit, uid, self.units)
-        return is_from_postfix(unit, uid, self.own_uids, exe, self.units)
+        return is_from_postfix(unit, uid, self.own_uids, exe, self.units) or is_from_own_unit(unit, identifier)
 
 
 DEFAULT_TRUST = Trust()
-
-
-def is_from_own_unit(unit: str, identifier: str) -> bool:
-    """Judge whether a program other than Postfix logged under its own name: `dovecot` in dovecot.service.
-
-    Units are root's. What is called like Postfix must come from Postfix: see `is_from_postfix`.
-    """
-    if not identifier or identifier.startswith("postfix"):
-        return False
-    name = unit.removesuffix(".service")
-    return name != unit and (
-        name in (identifier, f"{identifier}d") or name.startswith((f"{identifier}@", f"{identifier}-"))
-    )
 
 
 def message_from_fields(
@@ -144,11 +145,11 @@ def message_from_fields(
         time = first("_SOURCE_REALTIME_TIMESTAMP")
     identifier = first("SYSLOG_IDENTIFIER")
     source = (first("_SYSTEMD_UNIT"), first("_UID"), first("_EXE"))
-    trusted = trust.judge(identifier, *source) or is_from_own_unit(source[0], identifier)
     number = int(pid) if _PID.fullmatch(pid) else 0
     text = "\n".join(fields.get("MESSAGE", ()))
-    if identifier.endswith(("/postlogd", "]")):
+    if identifier.endswith(WRAPPED):
         identifier, number, text = unwrap(identifier, number, text)
+    trusted = trust.judge(identifier, *source)
     return LogMessage(
         host or first("_HOSTNAME"),
         identifier,

@@ -35,6 +35,7 @@ from ..errors import InputError
 from ..message import Gap, LogMessage
 from .cursors import cursor_time, distance, identity, moved_on
 from .entries import FIELD_LINE_BYTES, ROOT, Trust
+from .journaldamage import DamageFinder
 from .journalfiles import JournalFiles
 from .rawentries import SUPPRESSED_ID, RawEntries
 
@@ -44,9 +45,9 @@ except ImportError:
     _reader = None  # type: ignore[assignment]
 
 MAIL_FACILITY: Final = "2"
-# inotify's queue overflows unnoticed when nobody empties it (a database that is away for hours): then a new file has
-# not been seen. After so long without a look the journal is opened again.
-UNWATCHED_S: Final = 60.0
+# How often to see for ourselves whether there are other files, as libsystemd may not notice: it goes on without a word
+# when it cannot watch a folder, or when inotify's queue has overflown (nobody empties it while the database is away).
+LOOK_INTERVAL_S: Final = 60.0
 MAX_SKIP: Final = 24  # 2 ** that many entries of a damaged file
 
 
@@ -122,10 +123,12 @@ class Journal:
         self._skip_after = 0.0  # when to look again for what is behind damage, on the monotonic clock
         self._since = 0  # where to begin without a cursor, microseconds
         self._files = JournalFiles(self.name, self._options.directory, self._options.namespace)
+        self._damage = DamageFinder(self._files, lambda path: self._open([str(path)]))
+        self._known: frozenset[tuple[str, int]] = frozenset()  # the files when they were opened
         self._ends: list[float] = []  # when the files end that were there at first and are not read yet, the next last
         self._look_at_files()
         self._reader = self._open()
-        self._watched = time.monotonic()
+        self._look_after = time.monotonic() + LOOK_INTERVAL_S
         self._usage = self._reader.get_usage()
 
     def __enter__(self) -> Self:
@@ -281,7 +284,7 @@ class Journal:
                 try:
                     at = get_time() / 1e6
                     if at > end:  # in another file, probably: has the one before been read to its end?
-                        if self._has_dropped():
+                        if self._has_dropped(at):
                             break
                         end = self._next_end(at)
                     if self._gaps:
@@ -309,7 +312,7 @@ class Journal:
     def _take_gaps(self, at: float) -> Iterator[Gap]:
         while self._gaps:
             gap = self._gaps.pop(0)
-            yield gap._replace(position=self.position, ends=at if gap.ends is None else gap.ends)
+            yield gap if gap.ends is not None else gap._replace(ends=at)
 
     def _missing(self, kind: str, begins: float | None, ends: float | None) -> Gap:
         return Gap(kind, self._options.host or "", begins, ends, None, "", self.position)
@@ -317,14 +320,14 @@ class Journal:
     # ---- following
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until something may have come; False if nothing has. A signal does not shorten it."""
+        """Wait until something may have come; False if nothing has been noticed. A signal does not shorten it.
+
+        Read on in any case: where the files cannot be watched, only reading tells.
+        """
         if self._pending:
             return True
         self.cursor()  # its file may vanish
-        if self._is_stale():
-            return self._reopen()
-        state = self._reader.wait(round(timeout_s * 1e6))
-        return self._changed(state)
+        return self._changed(self._reader.wait(round(timeout_s * 1e6)))
 
     def _see_to_files(self) -> bool:
         """See, at the end of what is open, which files have come, gone or broken; say whether to read on."""
@@ -332,27 +335,26 @@ class Journal:
         if self._broken or (self._standing and not self._stands()):
             self._broken = False
             if time.monotonic() >= self._skip_after:
-                damaged = self._find_damaged()
+                damaged = list(self._damage.find(self._sound_time or 0.0))
                 if damaged and self._skip_damage(damaged):
                     return True
-                self._skip_after = time.monotonic() + UNWATCHED_S
-        if self._is_stale():
-            return self._reopen()
-        return self._changed(self._reader.process())
-
-    def _is_stale(self) -> bool:
-        return time.monotonic() - self._watched > UNWATCHED_S
+                self._skip_after = time.monotonic() + LOOK_INTERVAL_S
+        if self._changed(self._reader.process()):
+            return True
+        if time.monotonic() >= self._look_after:
+            self._look_after = time.monotonic() + LOOK_INTERVAL_S
+            if self._known != self._files.identities():
+                self._reopen()
+                return True
+        return False
 
     def _changed(self, state: int) -> bool:
         """Take note of what the watching of the files has told; say whether something may have come."""
-        self._watched = time.monotonic()
-        if state == _reader.NOP:
-            return False
         if state == _reader.INVALIDATE:
             if self._standing and not self._stands():
                 self._go_on()  # the entry that we stand at was deleted
             self._usage = self._reader.get_usage()
-        return True
+        return state != _reader.NOP
 
     def _stands(self) -> bool:
         try:
@@ -361,14 +363,12 @@ class Journal:
             return False
         return True
 
-    def _reopen(self) -> bool:
+    def _reopen(self) -> None:
         self._look_at_files()
         self._reader.close()
         self._reader = self._open()
-        self._watched = time.monotonic()
         self._usage = self._reader.get_usage()
         self._go_on()
-        return True
 
     def _go_on(self) -> None:
         """Find the place again."""
@@ -379,14 +379,12 @@ class Journal:
 
     # ---- damage
 
-    def _has_dropped(self) -> bool:
-        """Say whether the reader has come to this entry over a damaged file; then it stands before it again.
+    def _has_dropped(self, at: float) -> bool:
+        """Say whether the reader has come to the entry of this time over a damaged file; if so it goes back before it.
 
         What is readable behind the damage comes first.
         """
-        usage = self._reader.get_usage()
-        damaged = self._find_damaged() if usage < self._usage else []
-        self._usage = usage
+        damaged = self._find_dropped(at)
         if not damaged:
             return False
         self._count_again()
@@ -420,6 +418,7 @@ class Journal:
 
         Without the sequence number of the entry before it, the time tells what is behind.
         """
+        self._tell(damaged)
         here = self._cursor or ""
         for power in range(MAX_SKIP):
             reader = self._open([str(path) for path in damaged])
@@ -453,40 +452,33 @@ class Journal:
         if not any(gap.kind == "damaged" for gap in self._gaps):
             self._gaps.append(self._missing("damaged", begins, None))
 
-    def _check_usage(self) -> None:
-        """See by the disk usage whether a file has been dropped, and by reading it alone whether that was damage."""
-        usage = self._reader.get_usage()
-        if usage < self._usage and not self._broken and self._find_damaged():
-            self._note_loss(self._sound_time)
-            self._broken = self._cursor is None
-        self._usage = usage
-        self._sound_time = self._time
+    def _find_dropped(self, until: float) -> list[Path]:
+        """Find the damaged files that the reader has dropped, where they begin before a time.
 
-    def _find_damaged(self) -> list[Path]:
-        """Find the files that cannot be read to their end, among those that reading may have come to just now."""
-        try:
-            damaged = [path for path in self._files.paths() if self._is_damaged(path)]
-        except OSError:
+        That some file has been dropped is seen by the disk usage; that it was for damage, by reading files alone. A
+        file is dropped when its next entry is looked for, which may be long before its turn comes.
+        """
+        usage = self._reader.get_usage()
+        if usage >= self._usage:
+            self._usage = usage
             return []
+        damaged = self._damage.find(self._sound_time or 0.0)
+        reached = [path for path, begins in damaged.items() if begins <= until]
+        if len(reached) == len(damaged):
+            self._usage = usage
+        self._tell(reached)
+        return reached
+
+    def _tell(self, damaged: list[Path]) -> None:
         problems = [f"{path}: is damaged, some of its messages are lost" for path in damaged]
         self.problems += [problem for problem in problems if problem not in self.problems]
-        return damaged
 
-    def _is_damaged(self, path: Path) -> bool:
-        try:
-            reader = self._open([str(path)])
-        except InputError:
-            return False  # told already, or gone
-        with contextlib.closing(reader):
-            try:
-                begins, ends = reader._get_start() / 1e6, reader._get_end() / 1e6
-                if ends < (self._sound_time or 0.0) or (self._cursor is not None and begins > (self._time or 0.0)):
-                    return False
-                while reader._next():
-                    pass
-            except OSError:
-                return True
-            return reader.get_usage() == 0
+    def _check_usage(self) -> None:
+        """Note what was lost since the last check."""
+        if not self._broken and self._find_dropped(math.inf if self._time is None else self._time):
+            self._note_loss(self._sound_time)
+            self._broken = self._cursor is None
+        self._sound_time = self._time
 
     # ---- files
 
@@ -527,6 +519,7 @@ class Journal:
     def _look_at_files(self) -> None:
         """Note which files cannot be read, and where the others end; raises InputError where none may be read."""
         readable, refused = self._files.readable()
+        self._known = self._files.identities()
         self.problems = [f"{path}: may not be read by this user" for path in refused]
         ends = set()
         for path in readable:
@@ -554,13 +547,13 @@ def iter_journal_messages_since(
 def iter_journal_messages_follow(journal: Journal, *, poll_interval_s: float) -> Iterator[LogMessage | Gap | None]:
     """Go on from where the journal stands, for ever.
 
-    Yields None as soon as there is nothing more at hand, and again whenever nothing has come within the interval.
+    Yields None whenever there is nothing more at hand: at once, and then again after each interval in which nothing
+    came.
     """
     while True:
         yield from journal.messages()
         yield None
-        while not journal.wait(poll_interval_s):
-            yield None
+        journal.wait(poll_interval_s)
 
 
 def _name(options: JournalOptions) -> str:

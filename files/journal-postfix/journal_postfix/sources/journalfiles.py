@@ -32,6 +32,15 @@ class JournalFiles(NamedTuple):
                 files += [path for path in folder.iterdir() if path.name.endswith((".journal", ".journal~"))]
         return sorted(files)
 
+    def identities(self) -> frozenset[tuple[str, int]]:
+        """Give the files' names and inodes, to see whether others have come; empty if the folders cannot be read."""
+        found = set()
+        with contextlib.suppress(OSError):
+            for path in self.paths():
+                with contextlib.suppress(FileNotFoundError):
+                    found.add((str(path), path.stat().st_ino))
+        return frozenset(found)
+
     def readable(self) -> tuple[list[Path], list[Path]]:
         """Give the files that may be read and those that may not; raises InputError where the journal may not be."""
         refused = f"{self.name}: may not be read by this user: add it to the group systemd-journal"

@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from ..message import Gap, LogMessage
-from .entries import FIELD_VALUES, FIELDS, Trust, is_neighbour_unit, is_postfix_unit, message_from_fields
+from .entries import FIELD_VALUES, FIELDS, WRAPPED, Trust, is_neighbour_unit, is_postfix_unit, message_from_fields
 from .lines import LINE_BYTES
 
 SUPPRESSED_ID: Final = "a596d6fe7bfa4994828e72309e95d61e"  # SD_MESSAGE_JOURNAL_DROPPED
@@ -65,7 +65,9 @@ class RawEntries:
         message = message_from_fields(texts, self._host, position, self._trust)
         if "_UID" not in texts and "_SYSTEMD_UNIT" not in texts:
             message = message._replace(trusted=False)  # unlike in a file, where it may be that nobody wrote them
-        if all(value is None or (isinstance(value, bytes) and len(value) <= HEAD_BYTES) for value in head):
+        identifier = (texts.get("SYSLOG_IDENTIFIER") or [""])[0]
+        short = all(value is None or (isinstance(value, bytes) and len(value) <= HEAD_BYTES) for value in head)
+        if short and not identifier.endswith(WRAPPED):
             if len(self._heads) >= HEADS:
                 self._heads.clear()
             self._heads[head] = (message.host, message.identifier, message.trusted, message.origin)
