@@ -32,7 +32,9 @@ def test_the_page_is_current() -> None:
 
 
 def test_every_kind_of_line_is_known_and_read() -> None:
-    assert len(GRAMMARS) == sum(map(len, CHAPTERS.values())) == 117
+    *catalogue, verbose = map(len, CHAPTERS.values())
+    assert (sum(catalogue), verbose) == (117, 5)
+    assert len(GRAMMARS) == sum(map(len, CHAPTERS.values()))
     assert set(GRAMMARS) == {item.name for item in ENTRIES}
 
 

@@ -129,17 +129,17 @@ def test_what_was_decided_in_a_transaction_of_another_sender_is_forgotten() -> N
 
 
 def test_a_session_that_accepted_nothing_aborts_its_mails() -> None:
-    leave = "disconnect from a.example.com[192.0.2.1] ehlo=1 mail=2 rcpt=2 {} commands=5/6"
+    leave = "disconnect from a.example.com[192.0.2.1] ehlo=1 mail=2 rcpt=2 {}"
     begin: list[tuple[float, str, str]] = [
         (0, SMTPD, CONNECT),
         (1, SMTPD, client("AAAAAA1")),
         (2, SMTPD, client("AAAAAA2")),
     ]
     for counters, aborted in (
-        ("data=0/1", True),
-        ("bdat=0/2", True),
-        ("data=1/2", False),
-        ("data=0/1 bdat=1", False),
+        ("data=0/1 commands=5/6", True),
+        ("bdat=0/2 commands=5/7", True),
+        ("data=1/2 commands=6/7", False),
+        ("data=0/1 bdat=1 commands=6/7", False),
     ):
         told = both(*begin, (3, SMTPD, leave.format(counters)))
         assert [one.queue_id for one in told[3]] == (["AAAAAA1", "AAAAAA2"] if aborted else []), counters
@@ -184,6 +184,15 @@ def test_the_tls_to_a_relay_is_that_of_one_mail_s_deliveries_to_it() -> None:
     assert tls == ["Trusted", None, "Trusted", None, None]
 
 
+def test_the_tls_to_a_relay_that_did_not_take_the_mail_is_not_the_next_mail_s() -> None:
+    told = both(
+        (0, SMTP, TLS_OUT),
+        (1, SMTP, sent("AAAAAA1", "other.example.net[198.51.100.7]:25")),
+        (2, SMTP, sent("AAAAAA2")),
+    )
+    assert [line[0].recipient["tls_trust"] for line in told[1:] if line[0].recipient is not None] == [None, None]
+
+
 def test_a_process_is_remembered_only_while_there_is_something_to_know() -> None:
     for restarts in (False, True):
         log = Log(restarts=restarts)
@@ -209,7 +218,7 @@ def test_what_is_remembered_of_a_process_is_bounded() -> None:
     for number in range(1000):
         log.tell(1000, SMTPD, client(f"AAAAAA{number}"))
     assert len(log.tell(1001, SMTP, sent("AAAAAA1"), 2)) == 1 + MAX_FAILURES
-    left = log.tell(1002, SMTPD, "disconnect from a.example.com[192.0.2.1] ehlo=1 mail=9 rcpt=9 data=0/9 commands=9/9")
+    left = log.tell(1002, SMTPD, "disconnect from a.example.com[192.0.2.1] ehlo=1 mail=9 rcpt=9 data=0/9 commands=19/28")
     assert [joined.delivery.queue_id for joined in left] == [
         f"AAAAAA{number}" for number in range(1000 - MAX_MAILS, 1000)
     ]

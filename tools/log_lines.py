@@ -44,6 +44,7 @@ EFFECTS: Final = {
     Effect.ENDED: "the mail ends",
     Effect.EXPIRED: "the recipients that are still deferred are expired",
     Effect.DOOMED: "the mail will be thrown away",
+    Effect.KEPT: "the mail is not expired after all, it stays in the queue",
     Effect.HELD: "the mail is on hold",
     Effect.RELEASED: "the mail is no longer on hold",
     Effect.NOTED: "noted with the mail",

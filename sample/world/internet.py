@@ -3,6 +3,7 @@
 One process, threads only, standard library only. Prints its own trace to standard output; never logs to syslog.
 """
 
+import os
 import random
 import re
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 import net
 
 RANDOM = random.Random(7)
+GREYLIST_S = int(os.environ.get("GREYLIST_S", "0"))  # how long who is greylisted waits, here and there; 0: see below
 TLS = "/world/tls"
 STORE = Path("/var/spool/postfix/private/dovecot-lmtp")
 
@@ -171,6 +173,8 @@ class Conversation(socketserver.BaseRequestHandler):
                     self.send("421 4.3.2 mx1.backup.example shutting down for maintenance")
                     raise Drop
                 self.send(f"250 {self.name}", *self.extensions(secure))
+            elif verb == "STARTTLS" and self.name == "mx.notls.example":
+                self.send("454 4.7.0 TLS not available due to local problem")
             elif verb == "STARTTLS":
                 self.send("220 2.0.0 Ready to start TLS")
                 self.request = self.tls_context().wrap_socket(self.request, server_side=True)
@@ -260,6 +264,11 @@ class RemoteServer(Conversation):
         if self.name == "mx.silent.example":
             time.sleep(40)
             raise Drop
+        if self.name == "mx.pix.example":
+            self.send("220 ****************************************2******0*")
+            return
+        if self.name == "mx1.twoway.example":
+            raise Drop
         self.send(f"220 {self.name} ESMTP {'Exim 4.96' if self.name == 'mx.example.net' else 'ready'}")
 
     def extensions(self, secure: bool) -> list[str]:
@@ -279,6 +288,8 @@ class RemoteServer(Conversation):
         return OLDER if self.name == "mailin.uni.example" else SIGNED
 
     def mail(self, sender: str) -> list[str]:
+        if self.name == "mx.hangs.example":
+            raise Drop
         if self.name == "mx.picky.example" and "app" in sender:
             return ["550 5.7.23 The message was rejected because of Sender Policy Framework violation"]
         return ["250 2.1.0 Sender ok"]
@@ -288,7 +299,7 @@ class RemoteServer(Conversation):
         local = recipient.rpartition("@")[0]
         if self.name == "mx.greylist.example":
             first = SEEN.setdefault((self.sender, recipient), time.time())
-            if time.time() - first < 50:
+            if time.time() - first < (GREYLIST_S or 50):
                 return [
                     "450 4.2.0 Greylisted, please come back in 50 seconds; see https://greylist.example/why?from=<>"
                 ]
@@ -320,6 +331,11 @@ class RemoteServer(Conversation):
             return [f"550 5.1.1 <{recipient}>: Recipient address rejected: User unknown in relay recipient table"]
         if local.startswith("busy") and times(recipient) < 5:
             return [f"451 4.3.0 <{recipient}>: Temporary lookup failure"]
+        if local.startswith("once") and times(recipient) < 2:
+            return [f"451 4.3.0 <{recipient}>: Temporary lookup failure"]
+        if self.name == "mx.busy.example":
+            self.send("421 4.7.0 mx.busy.example: too many recipients for now")
+            raise Drop
         if local.startswith("slowcheck"):
             time.sleep(3)
             return [f"450 4.2.1 <{recipient}>: mailbox is being moved"]
@@ -331,6 +347,9 @@ class RemoteServer(Conversation):
             raise Drop
         if self.name == "mx.slow.example":
             time.sleep(6)
+        if self.name == "mx.late.example":
+            time.sleep(20)
+            raise Drop
         if "[spam]" in header_of(message, "Subject"):
             if self.name == "gmx-in.bigmail.example":
                 self.send(
@@ -342,6 +361,7 @@ class RemoteServer(Conversation):
             else:
                 self.send("554 5.7.1 Service unavailable; message looks like spam (score=17.3; required=5.0)")
             return
+        print("accepted", self.name, *self.recipients, sep="\t", flush=True)
         self.send(*self.accepted(message))
 
     def accepted(self, message: str) -> list[str]:
@@ -349,6 +369,8 @@ class RemoteServer(Conversation):
         hexa, mixed = "0123456789abcdef", "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
         if self.name == "mx.hostile.example" and "fine" in self.recipients[0]:
             return ["250 2.0.0 Ok (really), status=bounced (550 5.1.1 not really), dsn=5.1.1: removed ) ("]
+        if self.name == "mx.wordy.example":
+            return ["250 2.0.0 " + "so many words " * 200]
         if self.name == "mx.example.net" or self.name.startswith("mx2"):
             return [f"250 OK id=1{random_id(mixed, 5)}-{random_id(mixed, 11)}-{random_id(mixed, 4)}"]
         if self.name == "gmx-in.bigmail.example":
@@ -391,6 +413,7 @@ class MailStore(Conversation):
             if recipient.startswith("overquota") and times(recipient) < 4:
                 self.send(f"452 4.2.2 <{recipient}> Quota exceeded (mailbox for user is full)")
             else:
+                print("accepted", "mail store", recipient, sep="\t", flush=True)
                 self.send(f"250 2.0.0 <{recipient}> {session} Saved")
 
 
@@ -447,7 +470,7 @@ class Policy(socketserver.StreamRequestHandler):
             action = "DUNNO"
             if wanted.get("client_name") == "unknown" or wanted.get("recipient", "").startswith("greytest"):
                 key = (wanted.get("client_address", ""), wanted.get("sender", "") + wanted.get("recipient", ""))
-                wait = 60 - (time.time() - SEEN.setdefault(key, time.time()))
+                wait = (GREYLIST_S or 60) - (time.time() - SEEN.setdefault(key, time.time()))
                 if wait > 0:
                     action = f"DEFER_IF_PERMIT Greylisted for {int(wait)} seconds, see https://greylist.example/help?d=example.org"
                 else:
@@ -496,7 +519,8 @@ def main() -> None:
     for address, name in net.SERVERS.items():
         if name not in ("mx.refused.example", "mx.timeout.example"):
             start((Server6 if ":" in address else Server)((address, 25), RemoteServer))
-    start(Server(("127.0.0.1", 10025), Filter))
+    start(Server(("127.0.0.1", 10025), Filter))  # behind the queue
+    start(Server(("127.0.0.1", 10030), Filter))  # before the queue, for the captured scenarios only
     start(Server(("127.0.0.1", 10023), Policy))
     STORE.unlink(missing_ok=True)
     start(UnixServer(str(STORE), MailStore))

@@ -1,16 +1,19 @@
 """The names and addresses of the sample's little world (RFC 2606, 5737 and 3849 only)."""
 
-# The mail server itself: the main instance, the outbound instance, postscreen, a listener that rejects at once.
+# The mail server itself: the main instance, the outbound instance, postscreen, a listener that rejects at once, the
+# instance that logs by postlogd (captured scenarios only).
 MX = "192.0.2.10"
 MX6 = "2001:db8:10::10"
 OUT = "192.0.2.11"
 SCREEN = "192.0.2.12"
 STRICT = "192.0.2.13"
+FILE = "192.0.2.14"
 
 # host name -> addresses; each gets a PTR record and stands on the loopback interface.
 HOSTS = {
     "mx1.example.org": [MX, MX6],
     "out.example.org": [OUT],
+    "file.example.org": [FILE],
     "mx2.example.org": [SCREEN],
     "strict.example.org": [STRICT],
     # our own hosts, which may relay
@@ -44,6 +47,16 @@ HOSTS = {
     "mx1.backup.example": ["198.51.100.73"],
     "mx2.backup.example": ["198.51.100.74"],
     "mx.slow.example": ["198.51.100.75"],
+    # those that only the captured scenarios know
+    "mx.pix.example": ["198.51.100.81"],
+    "mx.wordy.example": ["198.51.100.82"],
+    "mx.notls.example": ["198.51.100.83"],
+    "mx.hangs.example": ["198.51.100.84"],
+    "mx.busy.example": ["198.51.100.85"],
+    "mx.late.example": ["198.51.100.86"],
+    "mx1.twoway.example": ["198.51.100.87"],
+    "mx2.twoway.example": ["198.51.100.88"],
+    "mx.reuse.example": ["198.51.100.89"],
     # senders
     "mail-ej1.bigmail.example": ["198.51.100.131", "2001:db8:b16::131"],
     "mail-ua2.bigmail.example": ["198.51.100.132"],
@@ -59,7 +72,15 @@ HOSTS = {
     "scanner.example.net": ["203.0.113.80"],
 }
 # clients without any name: unknown[...]
-NAMELESS = ["203.0.113.5", "203.0.113.99", "203.0.113.123", "203.0.113.200", "203.0.113.201", "2001:db8:bad::5"]
+NAMELESS = [
+    "203.0.113.5",
+    "203.0.113.99",
+    "203.0.113.123",
+    "203.0.113.200",
+    "203.0.113.201",
+    "2001:db8:bad::5",
+    "203.0.113.202",
+]
 # PTR to a name that does not point back
 LIARS = {"203.0.113.77": "mail.trick.example", "203.0.113.78": "mail.liar.example"}
 LIAR_A = {"mail.liar.example": "203.0.113.79"}  # exists, but elsewhere
@@ -74,6 +95,9 @@ MAIL_DOMAINS = {
     "uni.example": ["mailin.uni.example"],
     "six.example": ["mx6.six.example"],
     "backup.example": ["mx1.backup.example", "mx2.backup.example"],
+    "twoway.example": ["mx1.twoway.example", "mx2.twoway.example"],
+    "loops.example": ["mx1.example.org"],
+    "noaddress.example": ["gone.noaddress.example"],
     "nullmx.example": [],
     "verein.example": ["mailin.uni.example"],
     "handwerk.example": ["mx.example.net"],
@@ -104,6 +128,13 @@ MAIL_DOMAINS = {
         "picky",
         "hostile",
         "slow",
+        "pix",
+        "wordy",
+        "notls",
+        "hangs",
+        "busy",
+        "late",
+        "reuse",
     )
 }
 SERVFAIL = {"servfail.example"}

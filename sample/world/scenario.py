@@ -120,14 +120,18 @@ def send(
     mail_options: tuple[str, ...] = (),
     rcpt_options: tuple[str, ...] = (),
     body: bytes | None = None,
-) -> None:
-    """One SMTP session with one mail, as a decent client does it; a refusal is no error here."""
+) -> dict[str, int]:
+    """One SMTP session with one mail, as a decent client does it; a refusal is no error here.
+
+    Gives the last reply code per recipient, 0 where the session broke.
+    """
     recipients = [recipients] if isinstance(recipients, str) else recipients
     data = body or message(sender, recipients, title or subject(), size() if length is None else length, extra, ident)
     if source in net.HOSTS:
         helo = helo or source
         source = addr(source, 6 if ":" in to[0] else 4)
     client = None
+    seen = dict.fromkeys(recipients, 0)
     try:
         arguments = {"local_hostname": helo or "[" + source + "]", "source_address": (source, 0), "timeout": 60}
         if to == SUBMISSIONS:
@@ -141,7 +145,12 @@ def send(
         if user:
             client.user, client.password = user, "secret-" + user.split("@")[0]
             client.auth(login, client.auth_plain if login == "PLAIN" else client.auth_login)
-        client.sendmail(sender, recipients, data, mail_options, rcpt_options)
+        refused = client.sendmail(sender, recipients, data, mail_options, rcpt_options)
+        seen = {recipient: refused[recipient][0] if recipient in refused else 250 for recipient in recipients}
+    except smtplib.SMTPRecipientsRefused as error:
+        seen = {recipient: code for recipient, (code, _) in error.recipients.items()}
+    except smtplib.SMTPResponseException as error:
+        seen = dict.fromkeys(recipients, error.smtp_code)
     except (smtplib.SMTPException, OSError):
         pass
     finally:
@@ -150,13 +159,14 @@ def send(
                 client.quit()
             except (smtplib.SMTPException, OSError):
                 client.close()
+    return seen
 
 
-def submit(user: str, recipients: str | list[str], title: str | None = None, **more) -> None:
+def submit(user: str, recipients: str | list[str], title: str | None = None, **more) -> dict[str, int]:
     sender = more.pop("sender", f"{user}@example.org")
     more.setdefault("source", R.choice(("dsl-17.isp.example", "dsl-18.isp.example", "mobile-9.isp.example")))
     more.setdefault("to", SUBMISSION)
-    send(sender, recipients, title, user=f"{user}@example.org", helo="[192.0.2.23]", **more)
+    return send(sender, recipients, title, user=f"{user}@example.org", helo="[192.0.2.23]", **more)
 
 
 class Raw:

@@ -14,6 +14,8 @@ from pg.feed import feed_lines
 STAMP = "2026-11-20T08:00:00+00:00 mx postfix/"
 REJECT = "554 5.7.1 <b@example.net>: Relay access denied; from=<a@example.com> to=<b@example.net> proto=SMTP helo=<a>"
 SENT = "delay=1, delays=1/0/0/0, dsn=2.0.0, status=sent (ok)"
+# What no compression makes shorter.
+WIDE = "".join(chr(0x20000 + number * 7919 % 40000) for number in range(240))
 GOOD = [
     f"{STAMP}smtpd[1]: AAAAAA1: client=a.example.com[192.0.2.1]",
     f"{STAMP}qmgr[2]: AAAAAA1: from=<a@example.com>, size=10, nrcpt=1 (queue active)",
@@ -25,6 +27,9 @@ BAD = {
     "NUL": f"{STAMP}smtpd[1]: BBBBBB1: client=a\0b[192.0.2.1]",
     "port out of range": f"{STAMP}smtpd[1]: BBBBBB1: client=a.example.com[192.0.2.1]:99999999999",
     "port of a rejection": f"{STAMP}smtpd[1]: NOQUEUE: reject: RCPT from a.example[192.0.2.1]:99999999999: {REJECT}",
+    "names too long for an index together": (
+        f"2026-11-20T08:00:00+00:00 {WIDE} {WIDE}/smtp[3]: connect to {WIDE}[192.0.2.9]:25: Connection refused"
+    ),
     "conn_use": f"{STAMP}smtp[3]: AAAAAA1: to=<y@example.org>, relay=m[192.0.2.9]:25, conn_use=99999999999, {SENT}",
     "long queue id of a link": f"{STAMP}bounce[4]: AAAAAA1: sender non-delivery notification: {'A' * 60000}",
 }

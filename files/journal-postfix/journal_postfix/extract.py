@@ -47,6 +47,8 @@ class Effect(IntEnum):
     """The client left without an answer that it was accepted; only for the mail that arrived just then."""
     PROXIED = 14
     """It came through a before-queue filter, and this is who brought it; only for a mail that is known."""
+    KEPT = 15
+    """The notification could not be made: what was given up stays in the queue after all, until the next try."""
 
 
 # Stages of smtpd at which a rejection ends the transaction; at RCPT or VRFY it goes on without that address.
@@ -215,6 +217,11 @@ def _expired(parsed: Parsed) -> Delivery:
     return Delivery(
         parsed["queue_id"], Effect.EXPIRED, {"sender": parsed.get("sender")}, event=("expired", None, parsed["status"])
     )
+
+
+def _notify_failed(parsed: Parsed) -> Delivery:
+    effect = Effect.KEPT if "bounce" in parsed["what"] else Effect.NOTED
+    return Delivery(parsed["queue_id"], effect, NO_COLUMNS, event=(parsed["action"], None, parsed["what"]))
 
 
 def _notification(parsed: Parsed) -> Delivery:
@@ -406,6 +413,7 @@ EXTRACTORS: Final[dict[str, Callable[[Parsed], Delivery | None]]] = {
     "expired": _expired,
     "requeued": _requeued,
     "notification": _notification,
+    "notify_failed": _notify_failed,
     "reject": _reject,
     "milter-reject": _reject,
     "mime_error": _reject,
@@ -423,6 +431,7 @@ EXTRACTORS: Final[dict[str, Callable[[Parsed], Delivery | None]]] = {
     "proxy-reject": _at_the_door,
     "message_rejected": _message_rejected,
     "not_accepted": _message_rejected,
+    "io_fatal": _message_rejected,  # in the receiving process, before the client gets its answer
     "size": _too_big,
     "corrupt": _corrupt,
 }

@@ -150,6 +150,9 @@ class QueueEntry:
                 not self.arrived and time <= self.began + LATE_S and (self.ended is None or time <= self._arrival_due())
             )
         if self.ended is not None:
+            if effect is Effect.QUEUED and self._may_be_accepted():
+                # The reply was lost, and a busy queue manager came to it late.
+                return time <= self.ended + HEADER_WITHIN_S
             if columns.get("ended_how") in DURING_DELIVERY and self._is_of_agent(delivery):
                 return time <= self.ended + IN_DELIVERY_S
             if time > self.ended + LATE_BEHIND_END_S:
@@ -167,6 +170,11 @@ class QueueEntry:
             return not (self.columns.get("is_held") and self.columns.get("message_id") is not None)
         arrived: float = delivery.columns["arrived"]
         return arrived - LATE_S <= self.began <= time + LATE_S
+
+    def _may_be_accepted(self) -> bool:
+        """Tell a mail whose content has come, though its client left without an answer."""
+        columns = self.columns
+        return columns.get("ended_how") == "canceled" and columns.get("message_id") is not None
 
     def _arrival_due(self) -> float:
         """Until when the arrival of an ended mail may come: what was not accepted had one, other mail may have none."""
@@ -256,6 +264,9 @@ class QueueEntry:
             self.arrived = True
         elif effect is Effect.EXPIRED:
             self.columns["expired"] = min(time, self.columns.get("expired") or time)
+        elif effect is Effect.KEPT:
+            if time >= (self.columns.get("expired") or time):
+                self.columns["expired"] = None
         elif effect is Effect.HELD:
             self._hold(time, is_held=True)
         elif effect is Effect.RELEASED:

@@ -194,6 +194,7 @@ class Session:
         "decided",
         "failures",
         "front",
+        "instance",
         "last_seen",
         "mails",
         "receiving_tls",
@@ -203,7 +204,8 @@ class Session:
         "tls_queue_id",
     )
 
-    def __init__(self, last_seen: float) -> None:
+    def __init__(self, instance: str, last_seen: float) -> None:
+        self.instance = instance
         self.last_seen = last_seen
         self.changed = True
         self.stored = False
@@ -219,9 +221,9 @@ class Session:
         self.sending_tls: Columns | None = None
         self.tls_queue_id: str | None = None
 
-    def is_over(self, time: float) -> bool:
+    def is_over(self, instance: str, time: float) -> bool:
         """Tell whether a line at this time is another process's, or begins something new."""
-        return not -BACKWARDS_S <= time - self.last_seen <= SESSION_S
+        return instance != self.instance or not -BACKWARDS_S <= time - self.last_seen <= SESSION_S
 
     def is_empty(self) -> bool:
         """Tell whether there is nothing to remember."""
@@ -229,7 +231,7 @@ class Session:
 
     def to_plain(self) -> dict[str, Any]:
         """Give what is to be kept, of lists, texts and numbers only."""
-        plain: dict[str, Any] = {}
+        plain: dict[str, Any] = {"instance": self.instance}
         for name in ("receiving_tls", "mails", "front", "failures", "sending_to", "sending_tls", "tls_queue_id"):
             value = getattr(self, name)
             if value:
@@ -241,7 +243,7 @@ class Session:
     @staticmethod
     def from_plain(plain: dict[str, Any], last_seen: float) -> Session:
         """Give the state back that `to_plain` has made."""
-        session = Session(last_seen)
+        session = Session(plain.get("instance", ""), last_seen)
         session.changed = False
         session.stored = True
         for name in ("receiving_tls", "front", "sending_to", "sending_tls", "tls_queue_id"):
@@ -270,13 +272,13 @@ class Sessions:
     ) -> Iterable[Joined]:
         """Take one line; give the deliveries that it and what stood before it tell, in the order of the fold."""
         session = self._by_process.get(process)
-        if session is not None and (step.kind is Kind.CONNECTED or session.is_over(time)):
+        if session is not None and (step.kind is Kind.CONNECTED or session.is_over(instance, time)):
             self._forget(process)
             session = None
         if session is None:
             if step.kind in NEEDS_STATE:
                 return () if delivery is None else (Joined(instance, delivery, time),)
-            session = self._by_process[process] = Session(time)
+            session = self._by_process[process] = Session(instance, time)
         session.changed = True
         session.last_seen = max(session.last_seen, time)
         joined = JOIN[step.kind](session, time, instance, step.data, delivery)
@@ -432,11 +434,13 @@ def _take_attempted(
             joined.append(Joined(instance, Delivery(queue_id, Effect.NOTED, {}, event=event, at=failed), time))
     session.failures = []
     if session.sending_tls is not None:
-        if session.tls_queue_id not in (None, queue_id):
+        if session.tls_queue_id is None:
+            # The process was at work on this mail when it connected, even if another relay took it in the end.
+            session.tls_queue_id = queue_id
+        if session.tls_queue_id != queue_id:
             # Another mail: over a connection of its own, or one of which nothing was logged.
             session.sending_to = session.sending_tls = session.tls_queue_id = None
         elif session.sending_to == data:
-            session.tls_queue_id = queue_id
             delivery = delivery._replace(recipient={**recipient, **session.sending_tls})
     joined.append(Joined(instance, delivery, time))
     return joined

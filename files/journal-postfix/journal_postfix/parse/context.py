@@ -67,6 +67,8 @@ _NAMES = ("sender", "recipient", "proto", "helo", "sasl_method", "sasl_username"
 _PLACE = compiled("; (?=from=<|to=<|proto=|helo=<)")
 _MARKS = ("; from=<", "; to=<", "; proto=")
 
+_QUOTED_SASL_SENDER = compiled(r' sasl_sender=[^ "<\\]*+["<\\]')
+
 # "CODE DSN text" of a reply; milter replies of several lines have `-` behind the code. cleanup logs the DSN alone.
 _REPLY = compiled(rf"(?:([2-5][0-9][0-9])[ -])?(?:{DSN}(?: |\Z))?(.*)")
 # The same at the end of a line, where codes without anything behind them may have been shortened.
@@ -207,6 +209,16 @@ def _text_before(text: str, cut: bool) -> str:
     return without_begun(text, _MARKS) if begun is None else text[: begun.start()]
 
 
+def _may_be_in_sasl_sender(text: str, at: int) -> bool:
+    """Tell whether the context at `at` may be a client's own words in the quotes of the real one's `sasl_sender`.
+
+    It is MAIL's AUTH= as any client sends it (smtpd.py). But the same may stand in a quoted address before the real
+    context: nobody can tell, so neither is believed.
+    """
+    begin = text.find("; from=<", 0, at)
+    return begin >= 0 and _QUOTED_SASL_SENDER.search(text, begin, at) is not None
+
+
 def split_context(fields: Fields, text: str, line: str) -> tuple[str, bool]:
     """Store the elements of the context at the end of `text`; give the text before it, and whether that is its whole.
 
@@ -229,6 +241,8 @@ def split_context(fields: Fields, text: str, line: str) -> tuple[str, bool]:
         if found is None:
             return _text_before(text, cut), False
         at, groups = found
+    if _may_be_in_sasl_sender(text, at):
+        return text, False
     groups = _with_whole_user(groups)
     for name, value in zip(_NAMES, groups, strict=True):
         if value is not None:

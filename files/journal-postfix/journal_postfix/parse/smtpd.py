@@ -17,12 +17,15 @@ from .tokens import CLIENT, NUMBER, PORT, STAGE, compiled, without_begun
 _CLIENT_NAMES = ("client_hostname", "client_ip", "client_port:int")
 
 # src/smtpd/smtpd.c, mail_open_stream(): the line "%s: client=%s" and what may follow it. The user name comes first, so
-# the earliest place from which the rest reads to the end is where it ends.
+# the earliest place from which the rest reads to the end is where it ends. `sasl_sender` should be xtext (RFC 4954 §5)
+# but is MAIL's AUTH= as any client sends it (smtpd_sasl_mail_opt, src/smtpd/smtpd_sasl_proto.c): quotes, angle brackets
+# and backslashes can have blanks in them, and so anything; then it is taken to the end.
 _CLIENT_REST = compiled(
     r"(?:, sasl_method=([^ ,]*+), sasl_username=(.*?))?"
-    r"(?:, sasl_sender=([^ =]*))?(?:, orig_queue_id=([^ ,]++))?"
+    r"(?:, sasl_sender=([^ \"<\\]*))?(?:, orig_queue_id=([^ ,]++))?"
     rf"(?:, orig_client=([^ \[\]]++\[[^ \[\]]++\](?::{PORT})?))?"
 )
+_CLIENT_QUOTED = compiled(r"(?:, sasl_method=([^ ,]*+), sasl_username=(.*?))?, sasl_sender=([^ \"<\\]*[\"<\\].*)")
 _CLIENT_REST_NAMES = ("sasl_method", "sasl_username", "sasl_sender", "orig_queue_id", "orig_client")
 _CLIENT_MARKS = (", sasl_method=", ", sasl_sender=", ", orig_queue_id=", ", orig_client=")
 # What is left of an element that was cut, which has to have more behind it.
@@ -30,6 +33,11 @@ _CLIENT_CUT = compiled(
     r"(?:, sasl_method=[^ ,]*+(?:, (?:s(?:a(?:s(?:l(?:_(?:u[a-z]*+)?)?)?)?)?)?)?"
     r"|, orig_(?:queue_id=|client=[^ \[\]]*+(?:\[[^ \[\]]*+(?:\]:)?)?))\Z"
 )
+
+
+def _is_told_apart(username: str | None) -> bool:
+    """Tell whether a user name can be one that has not swallowed a quoted `sasl_sender`."""
+    return username is None or ", sasl_sender=" not in username
 
 
 def _client(fields: Fields, match: re.Match[str]) -> bool:
@@ -41,6 +49,8 @@ def _client(fields: Fields, match: re.Match[str]) -> bool:
         begun = _CLIENT_CUT.search(rest)
         end = len(without_begun(rest, _CLIENT_MARKS)) if begun is None else begun.start()
         more = _CLIENT_REST.fullmatch(rest, 0, end)
+        if more is None or not _is_told_apart(more[2]):
+            more = _CLIENT_QUOTED.fullmatch(rest) or more
         if more is None:
             return False
         cut = end < len(rest)
@@ -49,7 +59,7 @@ def _client(fields: Fields, match: re.Match[str]) -> bool:
     if port is not None:
         fields["client_port"] = int(port)
     if more is not None:
-        for name, value in zip(_CLIENT_REST_NAMES, more.groups(), strict=True):
+        for name, value in zip(_CLIENT_REST_NAMES, more.groups(), strict=False):
             if value is not None:
                 fields[name] = value
         # A user's name may end like that, too: better none than a wrong one.
@@ -111,11 +121,14 @@ def _proxy(fields: Fields, match: re.Match[str]) -> bool:
 
 
 def _sasl_failed(fields: Fields, match: re.Match[str]) -> bool:
-    hostname, ip, port, method, text = match.groups()
+    hostname, ip, port, method, text, quoted = match.groups()
     fields["client_hostname"] = hostname
     fields["client_ip"] = ip
     if port is not None:
         fields["client_port"] = int(port)
+    if method is None:
+        fields["reason"] = quoted
+        return True
     fields["sasl_method"] = method
     if text is not None:
         # The mechanism's name, the one word of the reason that the client chooses, has no blank: the first mark is
@@ -179,7 +192,8 @@ ENTRIES = (
         "smtpd.sasl_failed",
         "smtpd",
         "",
-        rf"{CLIENT}: SASL ([^ ]++) authentication (?:aborted|failed: (.*))",
+        # A mechanism in quotes or brackets can hold all that follows: then it is left in the reason.
+        rf"{CLIENT}: SASL (?:([^ \"<\\]++) authentication (?:aborted|failed: (.*))|([^ \"<\\]*+[\"<\\].*))",
         _sasl_failed,
         queue_id=False,
         severe=True,

@@ -17,6 +17,7 @@ from ..parse.engine import PROGRAMS
 from ..parse.neighbours import NAMES as NEIGHBOURS
 from ..session import Step, step_of
 
+# Bytes: host, instance and subject stand together in an index row, which PostgreSQL bounds at 2,704 bytes.
 MAX_NAME: Final = 255
 OTHER_PROGRAM: Final = "(other)"
 HOUR_S: Final = 3600.0
@@ -82,14 +83,18 @@ def _problem(message: LogMessage) -> str | None:
     """Say what no database takes and no Postfix writes: it masks control characters."""
     if "\0" in message.text or "\0" in message.host or "\0" in message.identifier:
         return "it contains a NUL character"
-    if len(message.host) > MAX_NAME or len(message.identifier) > MAX_NAME:
-        return f"its host or program name is longer than {MAX_NAME} characters"
+    if _is_too_long(message.host) or _is_too_long(message.identifier):
+        return f"its host or program name is longer than {MAX_NAME} bytes"
     return None
+
+
+def _is_too_long(name: str) -> bool:
+    return len(name) > MAX_NAME // 4 and len(name.encode("utf-8", "surrogatepass")) > MAX_NAME
 
 
 def printable_host(host: str) -> str:
     """Give a host name that any table takes."""
-    return host.replace("\0", "")[:MAX_NAME]
+    return host.replace("\0", "").encode("utf-8", "replace")[:MAX_NAME].decode("utf-8", "ignore")
 
 
 class Batch:

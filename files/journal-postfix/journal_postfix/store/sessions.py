@@ -35,8 +35,8 @@ def load_sessions(database: Database, processes: Iterable[Process]) -> Iterable[
         yield (host, pid), Session.from_plain(json.loads(state), last_seen.timestamp())
 
 
-def keep_sessions(database: Database, sessions: Sessions, now: float) -> None:
-    """Keep what has changed, and throw away what can be of no use any more; `now` is the time of the last line."""
+def keep_sessions(database: Database, sessions: Sessions) -> None:
+    """Keep what has changed, and throw away what can be of no use any more, by each host's own clock."""
     if sessions.ended:
         ended = sorted(sessions.ended)
         database.execute(
@@ -44,10 +44,11 @@ def keep_sessions(database: Database, sessions: Sessions, now: float) -> None:
             "WHERE s.host = k.host AND s.pid = k.pid",
             ([host for host, _ in ended], [pid for _, pid in ended]),
         )
-    rows = [
-        (host, pid, timestamp(session.last_seen), json.dumps(session.to_plain()))
-        for (host, pid), session in sessions.changed()
-    ]
+    rows = []
+    newest: dict[str, float] = {}
+    for (host, pid), session in sessions.changed():
+        rows.append((host, pid, timestamp(session.last_seen), json.dumps(session.to_plain())))
+        newest[host] = max(session.last_seen, newest.get(host, session.last_seen))
     if rows:
         database.execute_values(
             "INSERT INTO process_state (host, pid, last_seen, state) VALUES %s ON CONFLICT (host, pid) "
@@ -55,6 +56,7 @@ def keep_sessions(database: Database, sessions: Sessions, now: float) -> None:
             sorted(rows),
         )
         database.execute(
-            "DELETE FROM process_state WHERE host = ANY(%s) AND last_seen < %s",
-            (sorted({row[0] for row in rows}), timestamp(now - KEEP_S)),
+            "DELETE FROM process_state AS s USING unnest(%s::text[], %s::timestamptz[]) AS k (host, before) "
+            "WHERE s.host = k.host AND s.last_seen < k.before",
+            (list(newest), [timestamp(time - KEEP_S) for time in newest.values()]),
         )

@@ -194,7 +194,7 @@ class Writer:
                 (message.host, message.pid), message.time, server[1], step, delivery
             ):
                 told.append(_Told(line, server_ids[server[0], instance], component, joined, time))
-        keep_sessions(self.database, sessions, messages[-1].time if messages else 0.0)
+        keep_sessions(self.database, sessions)
         return told
 
     def _load(self, told: list[_Told]) -> QueueEntries:
