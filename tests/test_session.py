@@ -218,7 +218,9 @@ def test_what_is_remembered_of_a_process_is_bounded() -> None:
     for number in range(1000):
         log.tell(1000, SMTPD, client(f"AAAAAA{number}"))
     assert len(log.tell(1001, SMTP, sent("AAAAAA1"), 2)) == 1 + MAX_FAILURES
-    left = log.tell(1002, SMTPD, "disconnect from a.example.com[192.0.2.1] ehlo=1 mail=9 rcpt=9 data=0/9 commands=19/28")
+    left = log.tell(
+        1002, SMTPD, "disconnect from a.example.com[192.0.2.1] ehlo=1 mail=9 rcpt=9 data=0/9 commands=19/28"
+    )
     assert [joined.delivery.queue_id for joined in left] == [
         f"AAAAAA{number}" for number in range(1000 - MAX_MAILS, 1000)
     ]

@@ -301,6 +301,23 @@ def test_what_journald_dropped_is_a_gap_with_its_count(database: str, config: Pa
     assert ends == [(0,), (0,)]
 
 
+def test_a_gap_that_comes_alone_is_kept_once(database: str, config: Path, folder: Path) -> None:
+    dropped = entry(
+        40,
+        "Suppressed 5 messages from postfix.service",
+        N_DROPPED="5",
+        OBJECT_SYSTEMD_UNIT="postfix.service",
+        **SUPPRESSED,
+    )
+    path = folder / "a.journal"
+    for entries, count in ((lines_of(0, 1), 1), ([dropped], 1), ([], 1), (lines_of(1, 41), 2)):
+        write_journal(path, entries)
+        run_until(config, database, count)
+    assert fetch(database, "SELECT kind, lines FROM input_gap") == [("suppressed", 5)]
+    assert fetch(database, "SELECT position, lines FROM input_state") == [(11, 10)]
+    assert fetch(database, "SELECT count(*) FROM input_coverage") == [(2,)]
+
+
 def test_status_of_a_daemon_that_runs_and_of_one_that_does_not(database: str, config: Path, journal: Growing) -> None:
     with Service(config) as service:
         journal.write(*lines_of(0, 0))
