@@ -18,6 +18,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
+import journals
 from scratch_postgres import ScratchPostgres, Server, find_servers
 
 SUPPORTED_MAJORS = (15, 17)
@@ -62,13 +63,16 @@ def _missing_text() -> str:
 def pytest_report_header() -> list[str]:
     """Say at the top which servers are tested."""
     found = ", ".join(str(server) for server in SERVERS) or "none"
-    return [f"servers: {found}"] + ([_missing_text()] if MISSING_MAJORS else [])
+    missing = [journals.MISSING] if journals.MISSING else []
+    return [f"servers: {found}"] + ([_missing_text()] if MISSING_MAJORS else []) + missing
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say at the end, where it is read, which servers were not tested."""
     if MISSING_MAJORS:
         terminalreporter.write_line(_missing_text(), yellow=True)
+    if journals.MISSING:
+        terminalreporter.write_line(journals.MISSING, yellow=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,6 +80,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "postgres_server" in getattr(item, "fixturenames", ()):
             item.add_marker("postgres")
+    items[:] = [item for item in items if not item.get_closest_marker("one_postgres") or _is_on_first_server(item)]
+
+
+def _is_on_first_server(item: pytest.Item) -> bool:
+    """Tell what runs on the first server from its repetitions on the others."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return parameters.get("postgres_server", _SERVER_PARAMETERS[0]) == _SERVER_PARAMETERS[0]
 
 
 def _server_id(server: Server | None) -> str:

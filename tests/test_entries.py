@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from journal_postfix.sources.entries import (
 )
 from journal_postfix.sources.lines import CHUNK_BYTES, LINE_BYTES
 from journal_postfix.sources.logfile import Logfile, LogfileOptions, iter_logfile_messages
+from journals import export
 
 ENTRY = {
     "__CURSOR": "s=1",
@@ -38,20 +38,6 @@ MESSAGE = LogMessage("mx", "postfix/smtpd", 77, 1795405916.123456, ENTRY["MESSAG
 
 def from_json(entry: Any, host: str | None = None) -> LogMessage:
     return json_message(entry if isinstance(entry, str) else json.dumps(entry), host, 5.0, 9)
-
-
-def export(*entries: Mapping[str, bytes | str], binary: bool = False) -> bytes:
-    """Write entries as journalctl does: fields with a newline or control bytes length-prefixed."""
-    data = b""
-    for entry in entries:
-        for name, value in entry.items():
-            raw = value.encode() if isinstance(value, str) else value
-            if binary or any(byte < 32 and byte != 9 for byte in raw):
-                data += name.encode() + b"\n" + len(raw).to_bytes(8, "little") + raw + b"\n"
-            else:
-                data += name.encode() + b"=" + raw + b"\n"
-        data += b"\n"
-    return data
 
 
 def read_export(data: bytes, at: int = 0, piece: int = CHUNK_BYTES) -> list[LogMessage]:

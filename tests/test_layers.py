@@ -75,6 +75,15 @@ def test_one_module_alone_imports_the_driver() -> None:
     assert using == {"store/database.py"}
 
 
+def test_one_module_alone_imports_systemd() -> None:
+    using = {
+        str(path.relative_to(PACKAGE))
+        for path in _modules()
+        if any(name.split(".")[0] == "systemd" for name in _imports(path))
+    }
+    assert using == {"sources/journal.py"}
+
+
 def test_sources_and_parser_know_nothing_of_the_store() -> None:
     using = {
         str(path.relative_to(PACKAGE))

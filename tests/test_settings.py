@@ -35,7 +35,12 @@ def test_values_are_taken(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert load_settings(path) == Settings(
-        "host=db dbname=x", 7, 0.5, "Europe/Berlin", "+", {"postfix-submission": "postfix"}
+        database="host=db dbname=x",
+        max_messages_per_commit=7,
+        max_delay_before_commit=0.5,
+        logfile_timezone="Europe/Berlin",
+        verp_marker="+",
+        instance_aliases={"postfix-submission": "postfix"},
     )
 
 

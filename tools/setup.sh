@@ -3,7 +3,8 @@
 #
 # Beforehand there are git, make and Debian's python3. What else is missing is installed with apt where we are root, and
 # otherwise named in one line with the command that installs it. Python packages go into .venv; pip's own settings (its
-# environment variables and files) say from where. No account, no service and no database cluster is created.
+# environment variables and files) say from where. No service and no database cluster is created, and no account but
+# those of Debian's systemd-journal-remote.
 set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
@@ -73,6 +74,17 @@ apt_install_postgres() {
     rm -f "$drop_in"
 }
 
+# What reads and writes journal files is Debian's: compiling PyPI's reader would need a compiler and headers. The writer
+# comes in the version of the systemd that is there, so that nothing is upgraded, and else with its systemd.
+missing_for_journal() { (cd tests && "../$VENV" -c 'import journals; print(journals.MISSING)'); }
+
+apt_install_journal() {
+    version=$(dpkg-query -W -f '${Version}' systemd 2>/dev/null || true)
+    writer=systemd-journal-remote${version:+=$version}
+    apt-get -qq -s install "$writer" >/dev/null 2>&1 || writer=systemd-journal-remote
+    apt_install python3-systemd "$writer" || true
+}
+
 setup_try() {
     [ -e .venv/test.stamp ] || say "making .venv (once, about half a minute)"
     make_venv try
@@ -93,6 +105,10 @@ setup_test() {
     if ! command -v zstd >/dev/null && may_apt; then
         apt_install zstd || true # its tests are skipped without
     fi
+    if [ -n "$(missing_for_journal)" ] && may_apt; then
+        apt_install_journal
+    fi
+    [ -z "$(missing_for_journal)" ] || say "$(missing_for_journal)"
     if ! has_postgres --system && may_apt; then
         apt_install_postgres
     fi

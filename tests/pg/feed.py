@@ -18,10 +18,10 @@ from journal_postfix.store.positions import find_position
 def feed_file(dsn: str, path: str, options: LogfileOptions | None = None, settings: Settings | None = None) -> Summary:
     """Import one log file."""
     with closing(Database(dsn)) as database, Logfile(path) as logfile:
+        options = options or LogfileOptions()
         begins = find_position(database, "logfile", path, logfile.head())
-        messages = iter_logfile_messages(
-            logfile, options or LogfileOptions(), offset=begins.position, last_time=begins.last_time
-        )
+        begins = begins._replace(is_journal=logfile.format(options) != "syslog")
+        messages = iter_logfile_messages(logfile, options, offset=begins.position, last_time=begins.last_time)
         settings = settings or Settings()
         return run_loop(messages, Writer(database, settings.verp_marker), begins, settings)
 

@@ -69,6 +69,7 @@ def test_import_as_json(run: Run) -> None:
         "foreign": 0,
         "forged": 0,
         "set_aside": 0,
+        "covered": 0,
         "unfinished_bytes": 0,
         "mails": 3,
         "recipients": 4,

@@ -58,6 +58,7 @@ def test_neighbours_are_stored_and_counted_apart(
         "unknown": 0,
         "foreign": 1,
         "forged": 0,
+        "covered": 0,
         "set_aside": 0,
         "neighbours": 3,
         "understood_percent": 100.0,

@@ -60,6 +60,7 @@ def test_figures(database: str, config: str, capsys: pytest.CaptureFixture[str])
         "unknown": 0,
         "foreign": 1,
         "forged": 0,
+        "covered": 0,
         "set_aside": 0,
         "neighbours": 0,
         "understood_percent": 100.0,

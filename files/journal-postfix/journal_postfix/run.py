@@ -22,7 +22,7 @@ from .store import Batch, InputPosition, Writer, store_deliveries
 # A batch of the longest lines that there are must not fill the memory.
 MAX_CHARACTERS = 16_000_000
 
-NOT_MAIL = frozenset({"foreign", "forged", "set aside"})
+NOT_MAIL = frozenset({"foreign", "forged", "set aside", "covered"})
 
 
 @dataclass
@@ -67,7 +67,7 @@ def run_loop(
     """
     summary = Summary()
     parse = parser_for(settings.neighbours)
-    batch = Batch(settings.instance_aliases)
+    batch = Batch(settings.instance_aliases, parse)
     position = begins.position
     last_time = begins.last_time
     max_messages = settings.max_messages_per_commit
@@ -79,7 +79,7 @@ def run_loop(
             stored = store_deliveries(writer, batch, begins, position, last_time)
             begins = begins._replace(position=position, last_time=last_time, lines=begins.lines + len(batch))
             _add(summary, batch, stored.mails, stored.recipients, stored.rejected, stored.set_aside)
-            batch = Batch(settings.instance_aliases)
+            batch = Batch(settings.instance_aliases, parse)
             if on_commit is not None:
                 on_commit(summary)
         deadline = time.monotonic() + settings.max_delay_before_commit

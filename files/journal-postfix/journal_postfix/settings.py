@@ -77,6 +77,24 @@ def _is_text_by_text(value: Any) -> str | None:
     return "must map names to names"
 
 
+def _is_name(value: Any) -> str | None:
+    return None if value is None or (isinstance(value, str) and value and value.isprintable()) else "must be a name"
+
+
+def _is_directory(value: Any) -> str | None:
+    problem = _is_name(value)
+    return problem or (None if value is None or value.startswith("/") else "must be an absolute path")
+
+
+def _is_facility(value: Any) -> str | None:
+    return None if isinstance(value, str) and value in FACILITIES else f"must be one of {', '.join(FACILITIES)}"
+
+
+def _is_list_of_names(value: Any) -> str | None:
+    is_list = isinstance(value, list) and all(name is not None and not _is_name(name) for name in value)
+    return None if is_list else "must be a list of names"
+
+
 def _is_neighbours(value: Any) -> str | None:
     """Say all that is wrong: an identifier of Postfix would hide Postfix, one of two neighbours one of them."""
     if not isinstance(value, dict):
@@ -99,6 +117,11 @@ def _is_neighbours(value: Any) -> str | None:
     return "; ".join(problems) or None
 
 
+# syslog.h; those that Postfix's syslog_facility takes.
+FACILITIES: Final = {"user": 1, "mail": 2, "daemon": 3, "auth": 4, "syslog": 5, "news": 7, "authpriv": 10} | {
+    f"local{number}": 16 + number for number in range(8)
+}
+
 SETTINGS: Final = (
     Setting(
         "database",
@@ -120,6 +143,56 @@ SETTINGS: Final = (
         "seconds",
         _is_between(0.01, 3600, float),
         "How long a line waits for its transaction at most while others keep coming.",
+    ),
+    Setting(
+        "journal_poll_interval",
+        0.5,
+        "seconds",
+        _is_between(0.05, 60, float),
+        "How often the journal is asked for new lines: one transaction stores what has come until then.",
+    ),
+    Setting(
+        "journal_directory",
+        None,
+        "absolute path",
+        _is_directory,
+        "Directory of journal files (collected from other hosts) to follow instead of this host's journal.",
+    ),
+    Setting(
+        "journal_namespace",
+        None,
+        "name",
+        _is_name,
+        "Namespace of this host's journald that Postfix logs to, where its unit has LogNamespace=.",
+    ),
+    Setting(
+        "journal_facility",
+        "mail",
+        "name of a syslog facility",
+        _is_facility,
+        "What Postfix's syslog_facility is.",
+    ),
+    Setting(
+        "journal_units",
+        [],
+        "list of units",
+        _is_list_of_names,
+        "Units that are believed to be Postfix's besides postfix.service, postfix@….service and postfix-….service.",
+    ),
+    Setting(
+        "initial_since_days",
+        30,
+        "days",
+        _is_between(0, 36500, float),
+        "How far back the first start goes in the journal.",
+    ),
+    Setting(
+        "close_after_days",
+        8,
+        "days",
+        _is_between(0, 36500, float),
+        "After how long without a line a mail is taken as gone from the queue; 0 is never. "
+        "Above Postfix's maximal_queue_lifetime (5 days).",
     ),
     Setting(
         "logfile_timezone",
@@ -159,6 +232,13 @@ class Settings:
     database: str = "dbname=journal_postfix"
     max_messages_per_commit: int = 20_000
     max_delay_before_commit: float = 5.0
+    journal_poll_interval: float = 0.5
+    journal_directory: str | None = None
+    journal_namespace: str | None = None
+    journal_facility: str = "mail"
+    journal_units: list[str] = field(default_factory=list)
+    initial_since_days: float = 30
+    close_after_days: float = 8
     logfile_timezone: str | None = None
     verp_marker: str | None = None
     instance_aliases: dict[str, str] = field(default_factory=dict)

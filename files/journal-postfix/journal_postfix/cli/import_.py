@@ -60,6 +60,7 @@ def _import(logfile: Logfile, options: LogfileOptions, writer: Writer, settings:
         _report(logfile, 0, Summary(), as_json=as_json)
         return False
     begins = find_position(writer.database, "logfile", logfile.name, head)
+    begins = begins._replace(is_journal=logfile.format(options) != "syslog")
     summary = Summary()
 
     def on_commit(so_far: Summary) -> None:
@@ -128,6 +129,7 @@ def _report(logfile: Logfile, before: int, summary: Summary, *, as_json: bool) -
                     "foreign": summary.by_action.get("foreign", 0),
                     "forged": summary.by_action.get("forged", 0),
                     "set_aside": summary.set_aside,
+                    "covered": summary.by_action.get("covered", 0),
                     "unfinished_bytes": logfile.unfinished,
                     "mails": summary.mails,
                     "recipients": summary.recipients,
@@ -149,6 +151,8 @@ def _report(logfile: Logfile, before: int, summary: Summary, *, as_json: bool) -
     )
     if summary.by_action.get("forged"):
         parts.append(f"\n  {summary.by_action['forged']:,} lines claim to be Postfix's but are not: not stored")
+    if summary.by_action.get("covered"):
+        parts.append(f"\n  {summary.by_action['covered']:,} lines are known from the journal or from log files already")
     if summary.set_aside:
         parts.append(f"\n  {summary.set_aside:,} lines were set aside: see 'journal-postfix unknown --set-aside'")
     if logfile.unfinished:

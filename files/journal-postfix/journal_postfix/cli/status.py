@@ -11,6 +11,7 @@ from ..errors import StoreError
 from ..settings import Settings
 from ..store import Database, schema_state
 from ..store.state import Counts, Lines, OpenMail, Totals, counts, inputs, lines, oldest_open, totals
+from .live import Live
 from .text import colour, count_text, escape, json_line, local_time, table, terminal_columns
 
 NAME = "status"
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     report: dict[str, Any] = {"version": __version__}
     text: list[str] = [f"journal-postfix {__version__}"]
     try:
-        problems = _gather(database, report, text)
+        problems = _gather(database, settings, report, text)
     except StoreError as error:
         problems = str(error).splitlines()
     finally:
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     return 1 if problems else 0
 
 
-def _gather(database: Database, report: dict[str, Any], text: list[str]) -> list[str]:
+def _gather(database: Database, settings: Settings, report: dict[str, Any], text: list[str]) -> list[str]:
     steps = schema_state(database)
     applied = [step.number for step in steps if step.applied is not None]
     report["schema"] = {"step": max(applied, default=0), "newest": steps[-1].number}
@@ -59,8 +60,12 @@ def _gather(database: Database, report: dict[str, Any], text: list[str]) -> list
     all_inputs = inputs(database)
     report.update(_as_json(total, line_counts, row_counts, oldest, all_inputs))
     text[0] += f", schema step {steps[-1].number}, PostgreSQL {escape(total.server_version)}"
-    text.extend(_text(total, line_counts, row_counts, oldest, all_inputs))
-    return list(_problems(line_counts))
+    text.extend(_text(total, line_counts, row_counts, oldest))
+    live = Live(database, settings)
+    report.update(live.as_json())
+    text.extend(live.text())
+    text.extend(_inputs_text(all_inputs))
+    return [*live.problems(), *_problems(line_counts)]
 
 
 def _problems(line_counts: Lines) -> Iterator[str]:
@@ -102,9 +107,7 @@ def _as_json(
     return values
 
 
-def _text(
-    total: Totals, line_counts: Lines, row_counts: Counts, oldest: OpenMail | None, all_inputs: list[dict[str, Any]]
-) -> Iterator[str]:
+def _text(total: Totals, line_counts: Lines, row_counts: Counts, oldest: OpenMail | None) -> Iterator[str]:
     about = "" if row_counts.is_exact else "about "
     yield f"database    {_size(total.database_bytes)}"
     if total.last_time is not None:
@@ -121,6 +124,9 @@ def _text(
             f"oldest open {escape(oldest.queue_id)} on {escape(oldest.host)}, {oldest.state}, since "
             f"{local_time(oldest.began)}"
         )
+
+
+def _inputs_text(all_inputs: list[dict[str, Any]]) -> Iterator[str]:
     if all_inputs:
         rows = [
             (
@@ -156,6 +162,8 @@ def _lines_text(line_counts: Lines) -> str:
         parts.append(f"{line_counts.foreign:,} foreign")
     if line_counts.forged:
         parts.append(f"{line_counts.forged:,} forged")
+    if line_counts.covered:
+        parts.append(f"{line_counts.covered:,} known from another source")
     if line_counts.set_aside:
         parts.append(f"{line_counts.set_aside:,} set aside")
     return ", ".join(parts)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..message import LogMessage
 from .heads import unwrap
@@ -27,6 +27,7 @@ FIELDS = (
     "_SOURCE_REALTIME_TIMESTAMP",
     "_SYSTEMD_UNIT",
     "_UID",
+    "_EXE",
 )
 FIELD_VALUE_BYTES = 768 << 20  # journald stores nothing longer (DATA_SIZE_MAX); a larger length is no length
 FIELD_LINE_BYTES = LINE_BYTES + 65  # a name, '=' and as much of a value as is kept
@@ -34,6 +35,8 @@ FIELD_VALUES = 64  # of one name in one entry: more are left out
 
 _WANTED = {name.encode(): name for name in FIELDS}
 _POSTFIX_UNIT = re.compile(r"postfix(?:@.*|-.*)?\.service", re.DOTALL)
+# Where Postfix's programs are; as _EXE it is the kernel's word for what a process runs.
+_POSTFIX_EXE = re.compile(r"/usr/(?:lib|libexec)/postfix/(?:[^/]+/)?[^/]+|/usr/s?bin/(?:post[a-z]+|sendmail)")
 _PID = re.compile(r"[0-9]{1,9}")
 _MICROSECONDS = re.compile(r"[0-9]{1,17}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -42,6 +45,8 @@ _FIELD_NAME = re.compile(rb"[A-Z_][A-Z0-9_]{0,63}")
 _ENTRY_FIELD = re.compile(rb"^(?:MESSAGE|SYSLOG_IDENTIFIER|__REALTIME_TIMESTAMP|__CURSOR)[=\n]", re.MULTILINE)
 _ENTRY_KEY = re.compile(rb'"(?:MESSAGE|SYSLOG_IDENTIFIER|__REALTIME_TIMESTAMP|__CURSOR)"\s*:')
 _DETECT_LINES = 20
+WRAPPED = ("/postlogd", "]")  # ends of identifiers whose text may hold the true one: see `unwrap`
+ORIGIN_CHARS = 300
 ROOT = frozenset({"0"})
 
 
@@ -55,17 +60,31 @@ def entry_format_of(head: bytes) -> str:
     return ""
 
 
-def is_from_postfix(unit: str, uid: str, own_uids: Set[str] = ROOT) -> bool:
+def is_postfix_unit(unit: str, units: Set[str] = frozenset()) -> bool:
+    """Say whether a unit is Postfix's: by its name, or because it is one of `units`."""
+    return _POSTFIX_UNIT.fullmatch(unit) is not None or unit in units
+
+
+def is_neighbour_unit(name: str, unit: str) -> bool:
+    """Say whether a unit is that of the neighbour `name`: amavis has amavis.service and amavisd-new.service."""
+    return unit.startswith(name) and unit.endswith(".service")
+
+
+def is_from_postfix(
+    unit: str, uid: str, own_uids: Set[str] = ROOT, exe: str = "", units: Set[str] = frozenset()
+) -> bool:
     """Judge by the fields that journald itself sets whether Postfix (or root by hand) logged an entry.
 
-    `own_uids`: whom to believe when there is no unit, as for processes that ended at once. An entry without both
-    fields comes from something that is not journald, and there is nothing to judge by.
+    `own_uids`: whom to believe when there is no unit, as for processes that ended at once, when the unit is a session,
+    and when the program is one of Postfix's (postsuper run by cron). Anybody may run postlog or sendmail, so the
+    program alone says nothing. `units`: further units of Postfix. An entry with neither unit nor user comes from
+    something that is not journald, and there is nothing to judge by.
     """
     if not unit and not uid:
         return True
-    if _POSTFIX_UNIT.fullmatch(unit):
+    if is_postfix_unit(unit, units):
         return True
-    return (not unit or unit.endswith(".scope")) and uid in own_uids
+    return uid in own_uids and (not unit or unit.endswith(".scope") or _POSTFIX_EXE.fullmatch(exe) is not None)
 
 
 def is_from_own_unit(unit: str, identifier: str) -> bool:
@@ -81,7 +100,37 @@ def is_from_own_unit(unit: str, identifier: str) -> bool:
     )
 
 
-def message_from_fields(fields: Mapping[str, list[str]], host: str | None, position: int) -> LogMessage:
+def is_from_neighbour(name: str, unit: str, uid: str, units: Set[str] = frozenset()) -> bool:
+    """Judge in the same way whether the neighbour `name` logged an entry: its unit, one of Postfix's, or root."""
+    return uid == "0" or is_neighbour_unit(name, unit) or is_postfix_unit(unit, units)
+
+
+def origin_of(unit: str, uid: str, exe: str) -> str:
+    """Say where an entry comes from by the fields that journald itself sets, as `cron.service, uid 1000, /bin/x`."""
+    parts = (unit, f"uid {uid}" if uid else "", exe)
+    return ", ".join(part for part in parts if part)[:ORIGIN_CHARS]
+
+
+class Trust(NamedTuple):
+    """Whom to believe: see `is_from_postfix`. `neighbours` maps the identifiers of the neighbours to their names."""
+
+    own_uids: Set[str] = ROOT
+    units: Set[str] = frozenset()
+    neighbours: Mapping[str, str] = {}
+
+    def judge(self, identifier: str, unit: str, uid: str, exe: str) -> bool:
+        """Say whether an entry comes from the program that it names."""
+        if (name := self.neighbours.get(identifier)) is not None:
+            return is_from_neighbour(name, unit, uid, self.units)
+        return is_from_postfix(unit, uid, self.own_uids, exe, self.units) or is_from_own_unit(unit, identifier)
+
+
+DEFAULT_TRUST = Trust()
+
+
+def message_from_fields(
+    fields: Mapping[str, list[str]], host: str | None, position: int, trust: Trust = DEFAULT_TRUST
+) -> LogMessage:
     """Make a log message of an entry's fields, each a list since fields can be repeated; `host` overrides."""
 
     def first(name: str) -> str:
@@ -95,11 +144,12 @@ def message_from_fields(fields: Mapping[str, list[str]], host: str | None, posit
     if not _MICROSECONDS.fullmatch(time):
         time = first("_SOURCE_REALTIME_TIMESTAMP")
     identifier = first("SYSLOG_IDENTIFIER")
-    unit = first("_SYSTEMD_UNIT")
+    source = (first("_SYSTEMD_UNIT"), first("_UID"), first("_EXE"))
     number = int(pid) if _PID.fullmatch(pid) else 0
     text = "\n".join(fields.get("MESSAGE", ()))
-    if identifier.endswith(("/postlogd", "]")):
+    if identifier.endswith(WRAPPED):
         identifier, number, text = unwrap(identifier, number, text)
+    trusted = trust.judge(identifier, *source)
     return LogMessage(
         host or first("_HOSTNAME"),
         identifier,
@@ -107,7 +157,8 @@ def message_from_fields(fields: Mapping[str, list[str]], host: str | None, posit
         int(time) / 1e6 if _MICROSECONDS.fullmatch(time) else 0.0,
         text,
         position,
-        is_from_postfix(unit, first("_UID")) or is_from_own_unit(unit, identifier),
+        trusted,
+        "" if trusted else origin_of(*source),
     )
 
 

@@ -101,7 +101,7 @@ class SyslogReader:
                     yield from self._unfolded(LogMessage(*known, time, text, position), before)
                 else:
                     host, identifier, pid = known
-                    yield new(LogMessage, (host, identifier, pid, time, text, position, True))
+                    yield new(LogMessage, (host, identifier, pid, time, text, position, True, ""))
                 before = position
 
     def _stampless(self, line: str, time: float, position: int) -> LogMessage:

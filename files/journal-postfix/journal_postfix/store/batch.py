@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from ..extract import Delivery, Effect, extract_delivery
 from ..health import line_shape, subject_of
-from ..message import LogMessage
+from ..message import Gap, LogMessage
 from ..neighbour import neighbour_columns
+from ..parse import Parser, parse
 from ..parse.engine import PROGRAMS
 from ..parse.neighbours import NAMES as NEIGHBOURS
 from ..session import Step, step_of
@@ -62,7 +63,11 @@ class Group:
 
 
 class InputPosition(NamedTuple):
-    """How far an input is stored: `position` is where to go on, `last_time` the time of the message before."""
+    """How far an input is stored: `position` is where to go on, `last_time` the time of the message before.
+
+    Of the journal, `position` counts entries, and `cursor` is the entry before. `is_journal` is also true of files that
+    journalctl printed.
+    """
 
     input_id: int
     kind: str
@@ -70,6 +75,8 @@ class InputPosition(NamedTuple):
     position: int
     last_time: float | None
     lines: int
+    cursor: str | None = None
+    is_journal: bool = False
 
 
 def _problem(message: LogMessage) -> str | None:
@@ -93,17 +100,24 @@ def printable_host(host: str) -> str:
 class Batch:
     """Messages that are stored together, in the order of their input."""
 
-    def __init__(self, instance_aliases: dict[str, str] | None = None) -> None:
+    def __init__(self, instance_aliases: dict[str, str] | None = None, parse: Parser = parse) -> None:
         self.messages: list[LogMessage] = []
         self.characters = 0
         self.units: list[Unit] = []
         self.counters: dict[tuple[str, str, str], list[Any]] = {}
         self.unknown: dict[tuple[str, str, str], Group] = {}
         self.set_aside: list[tuple[LogMessage, str]] = []
+        self.forged: dict[tuple[str, str], Group] = {}
+        """By host and true origin."""
+        self.gaps: list[tuple[int, Gap]] = []
+        """Each with how many messages came before it."""
+        self.not_postfix: set[int] = set()
+        """Which messages are foreign, forged, or no lines at all."""
         self.server_events: dict[EventKey, Group] = {}
         self.neighbour_events: list[tuple[int, tuple[Any, ...]]] = []
         """Line and columns (neighbour.COLUMNS) of what neighbours say about a mail."""
         self._aliases = instance_aliases or {}
+        self._parse = parse
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -126,16 +140,21 @@ class Batch:
             component = ""
             host = printable_host(host)
             self.set_aside.append((message, problem))
-        elif action != "foreign" and not message.trusted:
+            self.not_postfix.add(line)
+        elif action == "foreign":
+            self.not_postfix.add(line)
+        elif not message.trusted:
             action = "forged"
             component = ""
+            self.not_postfix.add(line)
+            self.forged.setdefault((host, message.origin.replace("\0", "")), Group(message)).add(message.time)
         elif action == "unknown":
             self._add_unknown(host, component, message)
         elif is_neighbour:
             columns = neighbour_columns(parsed)
             if columns is not None:
                 self.neighbour_events.append((line, columns))
-        elif action != "foreign":
+        else:
             delivery = extract_delivery(parsed)
             # A log that names no processes has nothing to join by.
             step = step_of(parsed, delivery) if message.pid else None
@@ -159,6 +178,24 @@ class Batch:
             counter[0] += 1
             if message.time > counter[1]:
                 counter[1] = message.time
+
+    def add_gap(self, gap: Gap) -> None:
+        """Take note of a gap before the next message."""
+        self.gaps.append((len(self.messages), gap))
+
+    def leave_out(self, covered: set[int]) -> None:
+        """Only count these messages, as covered: what they tell is known from another source."""
+        rest = Batch(self._aliases, self._parse)
+        for line, message in enumerate(self.messages):
+            if line in covered:
+                rest.messages.append(message)
+                counter = rest.counters.setdefault((message.host, "", "covered"), [0, message.time])
+                counter[0] += 1
+                counter[1] = max(counter[1], message.time)
+            else:
+                rest.add(message, self._parse(message.identifier, message.text))
+        rest.gaps = self.gaps
+        vars(self).update(vars(rest))
 
     def give_up(self, server: tuple[str, str], reason: str) -> None:
         """Set aside all lines of a server."""

@@ -34,6 +34,13 @@ CONNECTION_DEFAULTS = {
     "client_encoding": "UTF8",
 }
 
+# For a connection that others wait for: what takes longer than any batch does hangs, and is tried again.
+WAIT_SETTINGS = (
+    "SET statement_timeout = '60s'",
+    "SET lock_timeout = '30s'",
+    "SET idle_in_transaction_session_timeout = '60s'",
+)
+
 
 class RowRefused(StoreError):
     """The database does not take a row: a NUL, a number out of range, a text too long for an index."""

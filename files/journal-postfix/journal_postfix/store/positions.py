@@ -37,6 +37,35 @@ def find_position(database: Database, kind: str, name: str, head: bytes) -> Inpu
     return InputPosition(input_id, kind, name, position, seconds(last_time), lines)
 
 
+def known_journal(database: Database, identity: str) -> InputPosition | None:
+    """Find where to go on in a journal, known by whose it is; None if nothing of it was read yet."""
+    head = identity.encode("utf-8", "surrogateescape")
+    rows = database.fetch(
+        "SELECT input_id, name, position, last_time, lines, cursor FROM input_position "
+        "WHERE kind = 'journal' AND head_bytes = %s AND head_sha256 = %s",
+        (len(head), _sha256(head)),
+    )
+    if not rows:
+        return None
+    input_id, name, position, last_time, lines, cursor = rows[0]
+    return InputPosition(input_id, "journal", name, position, seconds(last_time), lines, cursor, is_journal=True)
+
+
+def find_journal(database: Database, name: str, identity: str) -> InputPosition:
+    """Find where to go on in a journal, or begin a new one before its first entry."""
+    known = known_journal(database, identity)
+    if known is None:
+        head = identity.encode("utf-8", "surrogateescape")
+        database.execute(
+            "INSERT INTO input_position (kind, name, head, head_bytes, head_sha256, position) "
+            "VALUES ('journal', %s, %s, %s, %s, 0) ON CONFLICT (kind, head_bytes, head_sha256) DO NOTHING",
+            (name, head, len(head), _sha256(head)),
+        )
+        known = known_journal(database, identity)
+        assert known is not None
+    return known._replace(name=name)
+
+
 _COLUMNS: Final = "input_id, head_bytes, position, last_time, lines"
 
 

@@ -14,6 +14,7 @@ from ..merge import QueueEntry, Recipient
 from ..message import LogMessage
 from ..neighbour import COLUMNS as NEIGHBOUR_COLUMNS
 from ..verp import undo_verp
+from .closing import SILENT
 from .database import seconds, timestamp
 
 FROM_TIMES: Final = ("queued", "expired", "hold_changed")
@@ -135,6 +136,8 @@ def load_entry(row: Sequence[Any]) -> QueueEntry:
         if values[name] is not None:
             columns[name] = values[name].timestamp()
     columns["is_held"] = values["is_held"]
+    if columns.get("ended_how") == SILENT:
+        del columns["ended_how"]
     entry.columns = columns
     entry.arrived = "origin" in columns
     entry.stored = True

@@ -26,6 +26,7 @@ class Lines(NamedTuple):
     unknown: int
     foreign: int
     forged: int
+    covered: int
     set_aside: int
     neighbours: int
 
@@ -69,7 +70,7 @@ def lines(database: Database) -> Lines:
     by_action: dict[str, int] = dict(
         database.fetch(
             "SELECT CASE WHEN component = ANY(%s) THEN 'neighbour' "
-            "WHEN action IN ('unknown', 'foreign', 'forged', 'set aside') THEN action ELSE '' END, "
+            "WHEN action IN ('unknown', 'foreign', 'forged', 'covered', 'set aside') THEN action ELSE '' END, "
             "sum(lines)::bigint FROM line_counter GROUP BY 1",
             (list(NEIGHBOURS),),
         )
@@ -82,6 +83,7 @@ def lines(database: Database) -> Lines:
         unknown=by_action.get("unknown", 0),
         foreign=by_action.get("foreign", 0),
         forged=by_action.get("forged", 0),
+        covered=by_action.get("covered", 0),
         set_aside=aside,
         neighbours=by_action.get("neighbour", 0),
     )
@@ -91,6 +93,33 @@ def inputs(database: Database) -> list[dict[str, Any]]:
     """List the inputs, the one that moved last first."""
     return database.fetch_dicts(
         "SELECT kind, name, position, lines, last_time, updated FROM input_state ORDER BY updated DESC, name"
+    )
+
+
+def daemons(database: Database) -> list[dict[str, Any]]:
+    """List what the daemons last said of themselves; `silent_s` is how long ago, in seconds."""
+    return database.fetch_dicts(
+        "SELECT name, host, pid, version, started, heartbeat, state, lag, lines_per_second, problem, "
+        "extract(epoch FROM now() - heartbeat)::float8 AS silent_s FROM daemon_state ORDER BY name"
+    )
+
+
+def gaps(database: Database, limit: int) -> list[dict[str, Any]]:
+    """List what is missing in the inputs, what was noticed last first; `is_new`: within the last day."""
+    return database.fetch_dicts(
+        "SELECT input_name AS input, kind, host, unit, began, ended, lines, noticed, "
+        "noticed > now() - INTERVAL '1 day' AS is_new FROM input_gap ORDER BY noticed DESC, ended DESC LIMIT %s",
+        (limit,),
+    )
+
+
+def forged(database: Database, limit: int) -> list[dict[str, Any]]:
+    """List who logged lines that claim to be Postfix's, the last first; `is_new`: within the last day."""
+    return database.fetch_dicts(
+        "SELECT host, origin, lines, first_time, last_time, identifier, sample, "
+        "last_time > now() - INTERVAL '1 day' AS is_new FROM forged_line "
+        "ORDER BY last_time DESC, host, origin LIMIT %s",
+        (limit,),
     )
 
 

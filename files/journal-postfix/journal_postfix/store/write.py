@@ -13,15 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
-from zlib import crc32
 
 from ..errors import InputBusyError
 from ..extract import Delivery, Effect
 from ..merge import IN_DELIVERY_S, LATE_S, QueueEntries, QueueEntry, recipient_key
 from ..session import Sessions
 from .batch import Batch, Group, InputPosition, printable_host
-from .database import Database, RowRefused, timestamp
+from .coverage import cover
+from .database import WAIT_SETTINGS, Database, RowRefused, timestamp
 from .health import count_server_events
+from .inputs import keep_forged, lock_hosts, record_gaps
 from .rows import (
     ATTEMPT_COLUMNS,
     CLEAR_CHANGED_FROM,
@@ -53,6 +54,7 @@ Row = TypeVar("Row")
 # Every query of the writer finds its rows by key. While an import fills the tables their statistics lag behind, and
 # a plan that scans a table costs more with every batch: leave the planner no such choice.
 WRITER_SETTINGS: Final = (
+    *WAIT_SETTINGS,
     "SET enable_seqscan = off",
     "SET enable_hashjoin = off",
     "SET enable_mergejoin = off",
@@ -63,9 +65,6 @@ WRITER_SETTINGS: Final = (
 # Shapes of unknown lines kept per host; whoever can write to syslog could otherwise fill the database.
 MAX_UNKNOWN_SHAPES: Final = 2000
 OTHER_SHAPE: Final = "(other)"
-
-HOST_LOCK: Final = 0x6A70
-HOST_LOCKS: Final = 64
 
 # Instances of Postfix on one host; whoever can write to syslog can make names up.
 MAX_INSTANCES: Final = 200
@@ -114,14 +113,20 @@ class Writer:
         database.configure(*WRITER_SETTINGS)
         self._server_ids: dict[tuple[str, str], int] = {}
 
-    def store(self, batch: Batch, begins: InputPosition | None, ends_at: int, last_time: float | None) -> Stored:
+    def store(
+        self, batch: Batch, begins: InputPosition | None, ends_at: int, last_time: float | None, cursor: str | None
+    ) -> Stored:
         """Store a batch that was read from `begins`; see store_deliveries."""
         database = self.database
         self._know_servers(batch)
         with database.transaction():
-            self._lock_hosts(batch)
+            lock_hosts(database, {host for host, _, _ in batch.counters})
             if begins is not None:
-                self._advance(begins, ends_at, last_time, len(batch))
+                self._advance(begins, ends_at, last_time, cursor, len(batch))
+                record_gaps(database, begins.input_id, [gap for _, gap in batch.gaps], begins.last_time)
+                cover(database, batch, begins)
+                # What is left may need the servers anew.
+                self._know_servers(batch)
             refused: list[tuple[list[int], str]] = []
             units = self._join_sessions(batch)
             entries = self._load(units)
@@ -129,14 +134,9 @@ class Writer:
             stored = self._write(entries, noqueue, refused)
             self._copy(COPY_NEIGHBOUR_EVENT, _neighbour_rows(batch), refused)
             self._count(batch)
+            keep_forged(database, batch)
             aside = self._set_aside(batch, refused)
         return Stored(*stored, aside)
-
-    def _lock_hosts(self, batch: Batch) -> None:
-        """Keep other writers off the hosts of this batch; by a few locks, for a log may name any number of hosts."""
-        hosts = {host for host, _, _ in batch.counters}
-        for number in sorted({crc32(host.encode("utf-8", "surrogatepass")) % HOST_LOCKS for host in hosts}):
-            self.database.execute("SELECT pg_advisory_xact_lock(%s, %s)", (HOST_LOCK, number))
 
     def _know_servers(self, batch: Batch) -> None:
         for host, instance in dict.fromkeys(unit.server for unit in batch.units):
@@ -159,11 +159,13 @@ class Writer:
             found = self.database.fetch(find, (host, instance))
         return found[0][0] if found else None
 
-    def _advance(self, begins: InputPosition, ends_at: int, last_time: float | None, lines: int) -> None:
+    def _advance(
+        self, begins: InputPosition, ends_at: int, last_time: float | None, cursor: str | None, lines: int
+    ) -> None:
         moved = self.database.execute(
-            "UPDATE input_position SET name = %s, position = %s, last_time = %s, lines = lines + %s, updated = now() "
-            "WHERE input_id = %s AND position = %s",
-            (begins.name, ends_at, timestamp(last_time or None), lines, begins.input_id, begins.position),
+            "UPDATE input_position SET name = %s, position = %s, cursor = %s, last_time = %s, lines = lines + %s, "
+            "updated = now() WHERE input_id = %s AND position = %s",
+            (begins.name, ends_at, cursor, timestamp(last_time or None), lines, begins.input_id, begins.position),
         )
         if not moved:
             raise InputBusyError(
@@ -378,12 +380,19 @@ class Writer:
 
 
 def store_deliveries(
-    writer: Writer, batch: Batch, begins: InputPosition | None, ends_at: int, last_time: float | None
+    writer: Writer,
+    batch: Batch,
+    begins: InputPosition | None,
+    ends_at: int,
+    last_time: float | None,
+    cursor: str | None = None,
 ) -> Stored:
     """Store a batch in one transaction, together with the position that it ends at.
 
     `begins` is the position that the batch was read from (None: an input without one, only in tests), `ends_at` the
-    position behind its last message, `last_time` that message's time. Raises InputBusyError when someone else has
-    stored from this input, StoreUnavailable when the database is away, StoreError when it refuses the whole.
+    position behind its last message, `last_time` that message's time, `cursor` its entry in a journal. Lines that are
+    known from another source are left out of the batch: of one that could not be stored, read the lines again. Raises
+    InputBusyError when someone else has stored from this input, StoreUnavailable when the database is away, StoreError
+    when it refuses the whole.
     """
-    return writer.store(batch, begins, ends_at, last_time)
+    return writer.store(batch, begins, ends_at, last_time, cursor)

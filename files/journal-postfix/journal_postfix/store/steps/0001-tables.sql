@@ -56,8 +56,8 @@ COMMENT ON COLUMN delivery_from.last_seen IS 'Time of its last line';
 COMMENT ON COLUMN delivery_from.queued IS 'When the queue manager first took it up';
 COMMENT ON COLUMN delivery_from.ended IS 'When it left the queue';
 COMMENT ON COLUMN delivery_from.ended_how IS
-'removed (by qmgr), deleted (postsuper -d), requeued (postsuper -r), canceled, discarded, rejected, corrupt, or '
-'lost: its queue id was used again though no line told its end';
+'removed (by qmgr), deleted (postsuper -d), requeued (postsuper -r), canceled, discarded, rejected, corrupt, '
+'lost (its queue id was used again though no line told its end) or silent (no line for close_after_days)';
 COMMENT ON COLUMN delivery_from.expired IS
 'When the queue manager gave up on what was still deferred; those recipients get no line of their own';
 COMMENT ON COLUMN delivery_from.hold_changed IS 'When is_held last changed';
@@ -263,9 +263,72 @@ CREATE TABLE input_position (
 );
 COMMENT ON TABLE input_position IS
 'How far each input has been stored; written in the transaction that stores what the input gave (exactly once)';
-COMMENT ON COLUMN input_position.head IS 'The beginning of the uncompressed log: its identity';
+COMMENT ON COLUMN input_position.head IS
+'The beginning of the uncompressed log: its identity. Of a journal: whose it is';
 COMMENT ON COLUMN input_position.head_sha256 IS 'Of head';
-COMMENT ON COLUMN input_position.position IS 'Where to go on: byte offset in the uncompressed log';
+COMMENT ON COLUMN input_position.position IS
+'Where to go on: byte offset in the uncompressed log. Of a journal: how many entries were read; cursor tells where';
+COMMENT ON COLUMN input_position.cursor IS 'The journal''s entry that was read last';
+
+CREATE TABLE input_coverage (
+    coverage_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    input_id bigint NOT NULL REFERENCES input_position (input_id),
+    is_journal boolean NOT NULL,
+    host text NOT NULL,
+    program text NOT NULL,
+    began timestamptz NOT NULL,
+    ended timestamptz NOT NULL,
+    is_whole boolean NOT NULL,
+    is_closed boolean NOT NULL,
+    head bytea NOT NULL,
+    tail bytea NOT NULL,
+    matched bytea NOT NULL
+);
+COMMENT ON TABLE input_coverage IS
+'Which stretches of time an input has covered without a gap: the same lines from a source of another kind are skipped';
+COMMENT ON COLUMN input_coverage.program IS 'First part of the syslog identifier';
+COMMENT ON COLUMN input_coverage.is_whole IS 'False while it may be a selection of lines: then only its ends count';
+COMMENT ON COLUMN input_coverage.is_closed IS 'A gap follows: the next line begins another stretch';
+COMMENT ON COLUMN input_coverage.head IS 'Microseconds and hash of each line of its first seconds (64 bit each)';
+COMMENT ON COLUMN input_coverage.tail IS 'The same of its last seconds';
+COMMENT ON COLUMN input_coverage.matched IS
+'coverage_id, microseconds and hash of the lines of other stretches'' ends that were skipped last';
+CREATE INDEX input_coverage_own ON input_coverage (input_id, host, program, coverage_id);
+CREATE INDEX input_coverage_time ON input_coverage (host, program, ended);
+
+CREATE TABLE input_missing (
+    input_missing_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    input_id bigint NOT NULL REFERENCES input_position (input_id),
+    kind text NOT NULL CONSTRAINT input_missing_kind CHECK (kind IN ('vacuumed', 'suppressed', 'damaged')),
+    began timestamptz NOT NULL,
+    ended timestamptz NOT NULL,
+    host text,
+    unit text,
+    lines bigint,
+    noticed timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE input_missing IS
+'Gaps: vacuumed (the journal was shortened before it was read), suppressed (by journald''s rate limit), damaged';
+COMMENT ON COLUMN input_missing.lines IS 'How many lines are missing, where that is known';
+CREATE INDEX input_missing_noticed ON input_missing (noticed);
+
+CREATE TABLE daemon_state (
+    name text CONSTRAINT daemon_state_pkey PRIMARY KEY,
+    host text NOT NULL,
+    pid integer NOT NULL,
+    version text NOT NULL,
+    started timestamptz NOT NULL,
+    heartbeat timestamptz NOT NULL,
+    state text NOT NULL,
+    lag real NOT NULL,
+    lines_per_second real NOT NULL,
+    problem text
+) WITH (fillfactor = 50);
+COMMENT ON TABLE daemon_state IS 'What each daemon that follows a journal last said of itself';
+COMMENT ON COLUMN daemon_state.name IS 'What it follows';
+COMMENT ON COLUMN daemon_state.state IS 'catching up, following, waiting, or stopped';
+COMMENT ON COLUMN daemon_state.lag IS 'Seconds for which the oldest entry had been waiting that was not stored yet';
+COMMENT ON COLUMN daemon_state.problem IS 'What keeps it from reading (all of) the journal';
 
 CREATE TABLE line_counter (
     host text NOT NULL,
@@ -289,6 +352,19 @@ CREATE TABLE unknown_line (
     CONSTRAINT unknown_line_pkey PRIMARY KEY (host, component, shape)
 );
 COMMENT ON TABLE unknown_line IS 'Lines of Postfix that were not understood, grouped by shape, with the first of each';
+
+CREATE TABLE forged_line (
+    host text NOT NULL,
+    origin text NOT NULL,
+    lines bigint NOT NULL,
+    first_time timestamptz NOT NULL,
+    last_time timestamptz NOT NULL,
+    identifier text NOT NULL,
+    sample text NOT NULL,
+    CONSTRAINT forged_line_pkey PRIMARY KEY (host, origin)
+);
+COMMENT ON TABLE forged_line IS 'Lines that claim to be Postfix''s and are not, by who logged them, with the first of each';
+COMMENT ON COLUMN forged_line.origin IS 'Unit, user and program, as journald knows them';
 
 CREATE TABLE set_aside (
     set_aside_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

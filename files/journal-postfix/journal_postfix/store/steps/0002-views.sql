@@ -5,6 +5,7 @@ CREATE FUNCTION mail_state(
 ) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 SELECT CASE
     WHEN expired IS NOT NULL THEN 'expired'
+    WHEN ended_how = 'silent' THEN 'lost'
     WHEN ended_how IS NOT NULL THEN ended_how
     WHEN is_held THEN 'held'
     ELSE 'queued'
@@ -529,3 +530,19 @@ SELECT
     p.updated
 FROM input_position AS p;
 COMMENT ON VIEW input_state IS 'How far each input has been stored';
+
+CREATE VIEW input_gap AS
+SELECT
+    g.input_id,
+    p.kind AS input_kind,
+    p.name AS input_name,
+    g.kind,
+    g.host,
+    g.unit,
+    g.began,
+    g.ended,
+    g.lines,
+    g.noticed
+FROM input_missing AS g
+LEFT JOIN input_position AS p ON g.input_id = p.input_id;
+COMMENT ON VIEW input_gap IS 'What is missing in the inputs: from when to when, how many lines where known, and why';

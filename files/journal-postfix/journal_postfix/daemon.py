@@ -1,0 +1,216 @@
+"""The daemon's loop: follows the journal, and goes on whatever happens to the database.
+
+Takes settings and what the process is told by signals; stores what comes. Never keeps more in memory than a batch.
+
+Theory. A round reads what is at hand (a batch at most), stores it in one transaction together with the place in the
+journal, and begins again; when nothing was left it pauses until the next journal_poll_interval. So a line is visible
+within a second, and under load a transaction holds many of them. Nothing but the database knows the place: when it is
+away, what was read is thrown away, and reading goes on from what was committed as soon as it is back. A kill at any
+moment therefore costs the work of one batch and no line. Signs of life for systemd's watchdog are given by this loop
+alone, and only between the calls that can hang.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from . import __version__
+from .errors import ConfigurationError, InputBusyError, InputError, StoreUnavailable
+from .following import Follower, journal_sources, source_name
+from .notify import Notifier
+from .settings import Settings
+from .signals import Signals
+from .store import Database, Writer, require_current_schema
+from .store.closing import close_silent
+from .store.inputs import Heartbeat, beat
+
+LOG: Final = logging.getLogger("journal_postfix")
+HEARTBEAT_S: Final = 10.0
+CLOSING_S: Final = 3600.0
+# How often a directory is looked at for machines that are new.
+SOURCES_S: Final = 10.0
+NO_SOURCES_S: Final = 0.5
+FIRST_BACK_OFF_S: Final = 0.5
+MAX_BACK_OFF_S: Final = 30.0
+STOP_WITHIN_S: Final = 1.8
+
+
+class Daemon:
+    """Follows the journals that the settings mean; `load` gives the settings anew at SIGHUP."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings], signals: Signals, notifier: Notifier) -> None:
+        self._settings = settings
+        self._load = load
+        self._signals = signals
+        self._notifier = notifier
+        self._started = time.time()
+        self._is_ready = False
+        self._told: set[str] = set()
+        """Problems that were logged, and last."""
+        self._back_off_s = FIRST_BACK_OFF_S
+        self._lines = 0
+        self._beat_at = time.monotonic()
+        self._beat_lines = 0
+        self._is_following = False
+        self._caught_up_from = time.monotonic()
+
+    def run(self) -> None:
+        """Follow until the process is told to end. Raises StoreError for what no waiting mends."""
+        LOG.info("journal-postfix %s follows the %s", __version__, source_name(self._settings))
+        while not self._signals.stop:
+            if self._signals.reload:
+                self._reload()
+            with contextlib.closing(Database(self._settings.database)) as database:
+                try:
+                    self._follow(database)
+                except InputBusyError as error:
+                    self._wait(str(error))
+                except StoreUnavailable as error:
+                    self._wait(str(error))
+                except InputError as error:
+                    self._tell_database(database, str(error))
+                    self._wait(str(error))
+        self._notifier.stopping()
+        LOG.info("stopped: %s lines stored since the start", f"{self._lines:,}")
+
+    # ---- while all is well
+
+    def _follow(self, database: Database) -> None:
+        """Follow over one connection, until a signal comes."""
+        require_current_schema(database)
+        settings = self._settings
+        writer = Writer(database, settings.verp_marker)
+        followers: dict[str, Follower] = {}
+        sources_at = closing_at = -CLOSING_S
+        self._is_following = False
+        self._caught_up_from = time.monotonic()
+        before = self._lines
+        try:
+            while True:
+                began = time.monotonic()
+                if began - sources_at >= (SOURCES_S if followers else NO_SOURCES_S) and (
+                    settings.journal_directory or not followers
+                ):
+                    sources_at = began
+                    for source in journal_sources(settings):
+                        if source.identity not in followers:
+                            followers[source.identity] = Follower(source, database, settings)
+                is_idle = self._round(writer, list(followers.values()))
+                self._is_well(followers)
+                if self._signals.stop or self._signals.reload:
+                    self._beat(database, followers, "stopped" if self._signals.stop else "reloading")
+                    return
+                if is_idle and not self._is_following:
+                    self._is_following = True
+                    seconds = time.monotonic() - self._caught_up_from
+                    LOG.info("caught up: %s lines in %.1f s", f"{self._lines - before:,}", seconds)
+                    self._beat(database, followers)
+                elif time.monotonic() - self._beat_at >= HEARTBEAT_S:
+                    self._beat(database, followers)
+                if self._is_following and time.monotonic() - closing_at >= CLOSING_S:
+                    closing_at = time.monotonic()
+                    closed = close_silent(database, settings.close_after_days)
+                    if closed:
+                        LOG.info("%s mails without a line for %g days are gone", closed, settings.close_after_days)
+                if is_idle:
+                    self._signals.pause(settings.journal_poll_interval - (time.monotonic() - began))
+        finally:
+            for follower in followers.values():
+                follower.close()
+
+    def _round(self, writer: Writer, followers: list[Follower]) -> bool:
+        """Read and store what is at hand, a batch of each journal at most; tell whether that was all."""
+        is_idle = True
+        for follower in followers:
+            is_idle &= follower.fill(self._is_over)
+            self._notifier.alive()
+            self._lines += follower.commit(writer)
+            self._notifier.alive()
+            for problem in follower.journal.problems:
+                self._say_once(problem)
+        return is_idle
+
+    def _is_over(self) -> bool:
+        self._notifier.alive()
+        return self._signals.stop or self._signals.reload
+
+    def _is_well(self, followers: dict[str, Follower]) -> None:
+        """Take note that a round has succeeded."""
+        self._notifier.alive()
+        if self._back_off_s != FIRST_BACK_OFF_S:
+            self._back_off_s = FIRST_BACK_OFF_S
+            LOG.info("going on")
+        kept = {problem for follower in followers.values() for problem in follower.journal.problems}
+        self._told &= kept
+        self._say_ready()
+
+    def _say_ready(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            self._notifier.ready()
+
+    def _beat(self, database: Database, followers: dict[str, Follower], state: str | None = None) -> None:
+        """Say to the database, to systemd and, while catching up, to the log how far we are."""
+        now = time.monotonic()
+        rate = (self._lines - self._beat_lines) / max(now - self._beat_at, 0.001)
+        self._beat_at, self._beat_lines = now, self._lines
+        times = [follower.last_time for follower in followers.values() if follower.last_time is not None]
+        lag = 0.0 if self._is_following or not times else max(time.time() - min(times), 0.0)
+        problems = [problem for follower in followers.values() for problem in follower.journal.problems]
+        known_state = "following" if self._is_following else "catching up"
+        beat(database, self._heartbeat(state or known_state, lag, rate, "; ".join(problems) or None))
+        until = f"until {datetime.fromtimestamp(min(times), UTC):%Y-%m-%d %H:%M:%S} UTC" if times else "nothing yet"
+        self._notifier.status(f"{state or known_state}; stored {until}")
+        if not self._is_following and state is None:
+            LOG.info("catching up: stored %s; %s lines, %.0f lines/s", until, f"{self._lines:,}", rate)
+
+    def _heartbeat(self, state: str, lag: float, rate: float, problem: str | None) -> Heartbeat:
+        name = source_name(self._settings)
+        return Heartbeat(name, platform.node(), os.getpid(), __version__, self._started, state, lag, rate, problem)
+
+    # ---- while something is wrong
+
+    def _wait(self, problem: str) -> None:
+        """Say what is wrong, once, and wait before the next try: longer each time, up to a bound."""
+        self._say_once(problem)
+        self._notifier.status(f"waiting: {problem}")
+        # What is left to do is to wait; who waits for the start need not.
+        self._say_ready()
+        until = time.monotonic() + self._back_off_s
+        self._back_off_s = min(self._back_off_s * 2, MAX_BACK_OFF_S)
+        while (left := until - time.monotonic()) > 0 and not self._is_over():
+            self._signals.pause(min(left, (self._notifier.watchdog_s or MAX_BACK_OFF_S) / 4))
+
+    def _say_once(self, problem: str) -> None:
+        if problem not in self._told:
+            self._told.add(problem)
+            LOG.warning("%s", problem)
+
+    def _tell_database(self, database: Database, problem: str) -> None:
+        """Let `status` know what keeps the journal from being read."""
+        with contextlib.suppress(StoreUnavailable):
+            beat(database, self._heartbeat("waiting", 0.0, 0.0, problem))
+
+    def _reload(self) -> None:
+        """Take the configuration anew; keep the old one if it has problems."""
+        self._signals.reload = False
+        self._notifier.reloading()
+        problems: list[str] = []
+        try:
+            self._settings = self._load()
+        except ConfigurationError as error:
+            problems = error.problems
+        for problem in problems:
+            LOG.error("%s", problem)
+        if problems:
+            LOG.error("the configuration has problems: going on with the one before")
+        else:
+            LOG.info("configuration read again")
+        self._notifier.ready()

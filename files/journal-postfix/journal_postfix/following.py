@@ -1,0 +1,162 @@
+"""Which journals the settings mean, and one of them on its way into the database.
+
+`journal_sources` takes settings and gives what there is to follow: this host's journal, or each machine's in a
+directory. A `Follower` reads one of them into batches and stores these; all that it knows of its place comes from the
+database and goes there with the rows, so that it can be thrown away at any moment and another one made. Never waits for
+anything but the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from .message import Gap, LogMessage
+from .parse import parser_for
+from .run import MAX_CHARACTERS
+from .settings import FACILITIES, Settings
+from .sources.entries import ROOT
+from .sources.journal import Found, Journal, JournalOptions, machine_ids, own_uids_here
+from .store import Batch, Database, InputPosition, Writer, store_deliveries
+from .store.positions import find_journal
+
+LOG: Final = logging.getLogger("journal_postfix")
+MACHINE_ID: Final = Path("/etc/machine-id")
+DAY_S: Final = 86400.0
+
+
+class JournalSource(NamedTuple):
+    """A journal to follow: `identity` finds its position again, `name` is for people."""
+
+    identity: str
+    name: str
+    options: JournalOptions
+
+
+def journal_sources(settings: Settings) -> list[JournalSource]:
+    """Give the journals that the settings mean; raises InputError where a directory cannot be read."""
+    directory = settings.journal_directory
+    options = JournalOptions(
+        directory=directory,
+        units=frozenset(settings.journal_units),
+        facilities=(str(FACILITIES[settings.journal_facility]),),
+        neighbours=settings.neighbours,
+    )
+    if directory is None:
+        namespace = settings.journal_namespace
+        options = options._replace(namespace=namespace, own_uids=own_uids_here())
+        identity = f"journal\0{_machine_id()}\0{namespace or ''}"
+        return [JournalSource(identity, source_name(settings), options)]
+    return [
+        JournalSource(
+            f"directory\0{_machine_id()}\0{directory}\0{machine}",
+            f"{source_name(settings)}, machine {machine}",
+            options._replace(machine_id=machine, own_uids=ROOT),
+        )
+        for machine in machine_ids(directory)
+    ]
+
+
+def source_name(settings: Settings) -> str:
+    """Name what the settings mean as a whole, for people."""
+    name = f"journal of {platform.node()}"
+    if settings.journal_directory is not None:
+        name = f"journals in {settings.journal_directory} on {platform.node()}"
+    elif settings.journal_namespace is not None:
+        name += f", namespace {settings.journal_namespace}"
+    return name
+
+
+def _machine_id() -> str:
+    try:
+        return MACHINE_ID.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return platform.node()
+
+
+def waiting_since(source: JournalSource, cursor: str | None) -> float | None:
+    """Give the time of the oldest message behind a cursor, None if there is none. Raises InputError."""
+    with Journal(source.options) as journal:
+        journal.seek(cursor)
+        return next((message.time for message in journal.messages() if isinstance(message, LogMessage)), None)
+
+
+class Follower:
+    """One journal, read from where the database says. Raises InputError where it cannot be read."""
+
+    def __init__(self, source: JournalSource, database: Database, settings: Settings) -> None:
+        self.source = source
+        self._settings = settings
+        self._parse = parser_for(settings.neighbours)
+        self._batch = Batch(settings.instance_aliases, self._parse)
+        self._begins: InputPosition = find_journal(database, source.name, source.identity)
+        self._last_time = self._begins.last_time
+        self._deadline: float | None = None
+        self.journal = Journal(source.options)
+        since = self._begins.last_time
+        if self._begins.cursor is None and since is None:
+            since = time.time() - settings.initial_since_days * DAY_S
+        found = self.journal.seek(self._begins.cursor, since, self._begins.position)
+        if found is Found.NEXT:
+            LOG.warning("%s: the entry that was read last is gone; going on with what is left behind it", source.name)
+
+    @property
+    def last_time(self) -> float | None:
+        """Time of the last message that was stored."""
+        return self._begins.last_time
+
+    def close(self) -> None:
+        """Close the journal; what was read and not stored will be read again."""
+        self.journal.close()
+
+    def fill(self, is_over: Callable[[], bool]) -> bool:
+        """Read until there is a batch, or nothing more at hand (True). `is_over` is asked now and then whether to end.
+
+        Memory is bounded by the batch: the journal itself is the buffer.
+        """
+        batch, parse = self._batch, self._parse
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._settings.max_delay_before_commit
+        for message in self.journal.messages():
+            if isinstance(message, Gap):
+                batch.add_gap(self._with_begin(message))
+                continue
+            batch.add(message, parse(message.identifier, message.text))
+            self._last_time = message.time
+            count = len(batch)
+            if count >= self._settings.max_messages_per_commit or batch.characters > MAX_CHARACTERS:
+                return False
+            if count & 255 == 0 and (is_over() or time.monotonic() >= self._deadline):
+                return False
+        return True
+
+    def _with_begin(self, gap: Gap) -> Gap:
+        """Let dropped lines begin behind the last one of their program that was kept."""
+        if gap.begins is not None or not gap.unit.startswith("postfix"):
+            return gap
+        kept = (one.time for one in reversed(self._batch.messages) if one.identifier.startswith("postfix"))
+        return gap._replace(begins=next(kept, None))
+
+    def commit(self, writer: Writer) -> int:
+        """Store what was read, with the place behind it; give how many messages that were. Raises StoreError."""
+        batch, count = self._batch, len(self._batch)
+        self._deadline = None
+        if not batch and not batch.gaps:
+            return 0
+        cursor = self.journal.cursor()
+        position = self.journal.position
+        store_deliveries(writer, batch, self._begins, position, self._last_time, cursor)
+        for _, gap in batch.gaps:
+            lines = "an unknown number of" if gap.lines is None else f"{gap.lines:,}"
+            LOG.warning(
+                "%s: %s lines are missing (%s); 'journal-postfix status' tells when", self.source.name, lines, gap.kind
+            )
+        self._begins = self._begins._replace(
+            position=position, last_time=self._last_time, cursor=cursor, lines=self._begins.lines + count
+        )
+        self._batch = Batch(self._settings.instance_aliases, self._parse)
+        return count

@@ -1,0 +1,59 @@
+"""Tells systemd how the service stands: readiness, a line of status, and that it is alive.
+
+Takes words, sends datagrams to the socket that systemd names in NOTIFY_SOCKET; does nothing where there is none.
+Never blocks and never raises: who does not listen misses it. Source: sd_notify(3), sd_watchdog_enabled(3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+
+class Notifier:
+    """The connection to systemd; `watchdog_s` is how often a sign of life is due, None if nobody waits for one."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._address = environment.get("NOTIFY_SOCKET", "").replace("@", "\0", 1)
+        self._socket: socket.socket | None = None
+        if self._address:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.setblocking(False)
+        usec = environment.get("WATCHDOG_USEC", "")
+        is_ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self.watchdog_s = int(usec) / 1e6 if usec.isdigit() and int(usec) and is_ours else None
+        self._alive_at = 0.0
+        self._status = ""
+
+    def ready(self) -> None:
+        """Say that the start, or the reloading, is done."""
+        self._send("READY=1")
+
+    def reloading(self) -> None:
+        """Say that the configuration is being read again; `ready` must follow."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self) -> None:
+        """Say that the end has begun."""
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """Say in one line what is going on, if that is something new."""
+        text = text.partition("\n")[0]
+        if text != self._status:
+            self._status = text
+            self._send(f"STATUS={text}")
+
+    def alive(self) -> None:
+        """Give a sign of life, if one is due: three within the time that systemd waits."""
+        if self.watchdog_s is not None and time.monotonic() - self._alive_at >= self.watchdog_s / 3:
+            self._alive_at = time.monotonic()
+            self._send("WATCHDOG=1")
+
+    def _send(self, text: str) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.sendto(text.encode("utf-8", "replace"), self._address)

@@ -1,0 +1,200 @@
+"""Log files and the journal that overlap: every line counts once, in whatever order the sources come."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from contextlib import closing
+
+import pytest
+
+from journal_postfix.message import LogMessage
+from journal_postfix.run import Summary, run_loop
+from journal_postfix.settings import Settings
+from journal_postfix.store import Database, Writer
+from journal_postfix.store.positions import find_position
+from paths import SAMPLE
+from pg.dump import dump
+from pg.feed import messages_of
+from scratch_postgres import ScratchPostgres
+
+WHOLE = messages_of((SAMPLE / "mail.log").read_text(encoding="utf-8").splitlines())
+
+# What depends on the clock that a source has: all times, and what follows from them alone.
+_TIMES = re.compile(
+    r"datetime\.datetime\([^()]*(?:\([^()]*\))?[^()]*\)|"
+    r"'(?:began|last_seen|queued|ended|expired|hold_changed|attempted|first_attempt|last_attempt|time)': '[^']*'|"
+    r"'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[^']*'"
+)
+
+
+def as_file(messages: Sequence[LogMessage]) -> list[LogMessage]:
+    """Give the lines as a traditional log file has them: whole seconds."""
+    return [message._replace(time=float(int(message.time))) for message in messages]
+
+
+def as_journal(messages: Sequence[LogMessage]) -> list[LogMessage]:
+    """Give the lines as the journal has them: microseconds, a little earlier than rsyslog's stamps."""
+    return [message._replace(time=message.time - 0.013) for message in messages]
+
+
+def feed(dsn: str, name: str, messages: Sequence[LogMessage], *, journal: bool, batch: int = 20_000) -> Summary:
+    """Store messages of one input whose position is the number of the message."""
+    with closing(Database(dsn)) as database:
+        begins = find_position(database, "logfile", name, f"{name}\n".encode())._replace(is_journal=journal)
+        numbered = [message._replace(position=number) for number, message in enumerate(messages, 1)]
+        rest = numbered[begins.position :]
+        return run_loop(rest, Writer(database), begins, Settings(max_messages_per_commit=batch))
+
+
+def timeless(dsn: str) -> dict[str, list[str]]:
+    """Give all tables without times and without the count of what was left out."""
+    return {
+        table: sorted(re.sub(_TIMES, "T", row) for row in rows if "'covered'" not in row)
+        for table, rows in dump(dsn).items()
+    }
+
+
+# The journal begins at the first place, the file ends at the second.
+JOURNAL_BEGINS, FILE_ENDS = int(len(WHOLE) * 0.4), int(len(WHOLE) * 0.75)
+ORDERS = {
+    "file first": [("file", as_file(WHOLE[:FILE_ENDS]), False), ("journal", as_journal(WHOLE[JOURNAL_BEGINS:]), True)],
+    "journal first": [
+        ("journal", as_journal(WHOLE[JOURNAL_BEGINS:]), True),
+        ("file", as_file(WHOLE[:FILE_ENDS]), False),
+    ],
+    "two files first": [
+        ("file.1", as_file(WHOLE[: FILE_ENDS // 2]), False),
+        ("file", as_file(WHOLE[FILE_ENDS // 2 : FILE_ENDS]), False),
+        ("journal", as_journal(WHOLE[JOURNAL_BEGINS:]), True),
+    ],
+    "an export, then the journal": [
+        ("export", as_journal(WHOLE[:FILE_ENDS]), True),
+        ("journal", as_journal(WHOLE[JOURNAL_BEGINS:]), True),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def one_source(postgres_server: ScratchPostgres, template_database: str) -> dict[str, list[str]]:
+    """Give what the journal alone makes of all lines."""
+    with closing(Database(postgres_server.dsn)) as database:
+        database.execute("DROP DATABASE IF EXISTS one_source")
+        database.execute(f"CREATE DATABASE one_source TEMPLATE {template_database}")
+    dsn = postgres_server.database_dsn("one_source")
+    feed(dsn, "journal", as_journal(WHOLE), journal=True)
+    return timeless(dsn)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_sources_that_overlap_give_what_one_source_gives(
+    database: str, one_source: dict[str, list[str]], order: str
+) -> None:
+    # Journal first means that queue entries' later lines come first: that is told apart elsewhere, not by the seam.
+    summaries = [feed(database, name, messages, journal=journal) for name, messages, journal in ORDERS[order]]
+    assert sum(summary.by_action.get("covered", 0) for summary in summaries[:-1]) == 0
+    assert summaries[-1].by_action["covered"] == FILE_ENDS - JOURNAL_BEGINS
+    result = timeless(database)
+    if order != "journal first":
+        assert result == one_source
+    else:
+        for table in ("noqueue", "line_counter"):
+            assert result[table] == one_source[table], table
+
+
+def test_any_grouping_at_the_seam_gives_the_same_rows(database: str, one_source: dict[str, list[str]]) -> None:
+    for name, messages, journal in ORDERS["file first"]:
+        feed(database, name, messages, journal=journal, batch=97)
+    assert timeless(database) == one_source
+
+
+def test_any_grouping_keeps_the_same_record_of_what_is_covered(database: str) -> None:
+    """Batches of any size, a new connection for each: the same stretches with the same ends."""
+    chaos = random.Random(5)
+    lines = as_journal(WHOLE[:1500])
+    for at in (400, 1100):
+        # Silence, and a clock that steps back.
+        lines[at:] = [message._replace(time=message.time + (75 if at == 400 else -30)) for message in lines[at:]]
+    feed(database, "whole", [message._replace(host="a") for message in lines], journal=True)
+    done = 0
+    while done < len(lines):
+        done = min(done + chaos.choice((1, 2, 5, 50, 300)), len(lines))
+        feed(database, "parts", [message._replace(host="b") for message in lines[:done]], journal=True)
+    with closing(Database(database)) as connection:
+        whole, parts = [
+            connection.fetch(
+                "SELECT program, began, ended, is_whole, encode(head, 'hex'), encode(tail, 'hex') "
+                "FROM input_coverage WHERE host = %s ORDER BY program, coverage_id",
+                (host,),
+            )
+            for host in ("a", "b")
+        ]
+    assert len(whole) >= 3
+    assert whole == parts
+
+
+def _smtpd(second: float, text: str, program: str = "postfix/smtpd") -> LogMessage:
+    return LogMessage("mx", program, 7, 1_790_000_000 + second, text, 0)
+
+
+def _connects(first: float, last: float, step: float = 1.0) -> list[LogMessage]:
+    count = int((last - first) / step) + 1
+    return [
+        _smtpd(first + step * number, f"connect from c{int(first + step * number)}[192.0.2.1]")
+        for number in range(count)
+    ]
+
+
+def _lines(dsn: str) -> dict[str, int]:
+    with closing(Database(dsn)) as database:
+        return dict(database.fetch("SELECT action, sum(lines)::int FROM line_counter GROUP BY 1"))
+
+
+def test_each_kept_line_of_an_end_stands_for_one_line(database: str) -> None:
+    """Three of five lines alike, within the last second of a file: the journal has all five."""
+    same = [_smtpd(100 + number / 10, "lost connection after AUTH from c[192.0.2.1]") for number in range(5)]
+    before = _connects(0, 99)
+    feed(database, "file", as_file([*before, *same[:3]]), journal=False)
+    for end in (1, 2, 4, 5):
+        feed(database, "journal", [*before, *same[:end]], journal=True)
+    assert _lines(database) == {"connect": 100, "covered": 103, "end": 5}
+
+
+def test_a_silence_in_a_file_covers_nothing(database: str) -> None:
+    """rsyslog was down for ten minutes: what the journal has of them is stored."""
+    feed(database, "file", as_file([*_connects(0, 100), *_connects(700, 800)]), journal=False)
+    feed(database, "journal", _connects(0, 800), journal=True)
+    assert _lines(database) == {"connect": 801, "covered": 202}
+
+
+def test_a_selection_of_a_log_covers_no_more_than_it_has(database: str) -> None:
+    """mail.warn, or what grep found: dense, but without what every whole log has."""
+    warnings = [_smtpd(number, f"warning: odd thing {number}") for number in range(0, 300, 3)]
+    feed(database, "mail.warn", as_file(warnings), journal=False)
+    everything = sorted([*warnings, *_connects(0.5, 299.5)], key=lambda message: message.time)
+    feed(database, "journal", everything, journal=True)
+    assert _lines(database)["connect"] == 300
+
+
+def test_another_program_and_another_host_are_not_covered(database: str) -> None:
+    feed(database, "file", as_file(_connects(0, 100)), journal=False)
+    others = [message._replace(identifier="postfix-out/smtpd") for message in _connects(10, 90)]
+    feed(database, "journal", others, journal=True)
+    feed(database, "directory", [message._replace(host="my") for message in _connects(10, 90)], journal=True)
+    assert _lines(database) == {"connect": 101 + 81 + 81}
+
+
+def test_two_log_files_do_not_cover_each_other(database: str) -> None:
+    """At a rotation both have lines of the same second; that they are others is known by their content."""
+    same = _smtpd(100, "disconnect from c[192.0.2.1] commands=0/0")
+    feed(database, "mail.log.1", as_file([*_connects(0, 99), same]), journal=False)
+    feed(database, "mail.log", as_file([same, *_connects(101, 200)]), journal=False)
+    assert _lines(database) == {"connect": 200, "disconnect": 2}
+
+
+def test_foreign_lines_cover_nothing(database: str) -> None:
+    """A syslog file without Postfix's lines must not keep the journal's out."""
+    feed(database, "syslog", as_file([m._replace(identifier="sshd") for m in _connects(0, 100)]), journal=False)
+    feed(database, "journal", _connects(0, 100), journal=True)
+    assert _lines(database) == {"connect": 101, "foreign": 101}
