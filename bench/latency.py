@@ -1,8 +1,9 @@
 """Measure how long a line takes from being written until another connection sees it in the database.
 
-`molecule/run .venv/bin/python bench/latency.py [--rates 10,1000,5000] [--seconds 30] [--poll 0.5]` starts a machine, writes
-lines of whole mails through journald at each rate (from a unit that is believed to be Postfix's), and prints median, p99
-and the longest time. PostgreSQL and the daemon are configured as they come (fsync on); `--poll` is journal_poll_interval.
+`molecule/run .venv/bin/python bench/latency.py [--rates 10,1000,5000] [--seconds 30] [--poll 0.5]` starts a machine,
+writes lines of whole mails through journald at each rate (from a unit that is believed to be Postfix's), and prints
+median, p99 and the longest time. PostgreSQL and the daemon are configured as they come (fsync on); `--poll` is
+journal_poll_interval.
 """
 
 from __future__ import annotations

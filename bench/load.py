@@ -1,4 +1,4 @@
-"""Load for a machine's Postfix: mails with every fate, sent without pause and counted by who sends and who receives them.
+"""Load for a machine's Postfix: mails with every fate, sent without pause, counted by who sends and who receives them.
 
 Takes a running machine, configures its Postfix, gives counts that owe nothing to the program that is tested. All names
 are reserved ones (RFC 2606). Never sends anything out of the machine.
@@ -34,16 +34,18 @@ PORTS: Final = {"sent": 2525, "bounced": 2526, "later": 2527, "source": 2528}
 # Mails per run of smtp-source; it says that it was told to end only by ending.
 CHUNK: Final = 10
 
-_TRANSPORTS: Final = ", ".join(
-    f"{{{name}.example=smtp:[127.0.0.1]:{port}}}" for name, port in PORTS.items()
-) + ", {discarded.example=discard:}"
+_TRANSPORTS: Final = (
+    ", ".join(f"{{{name}.example=smtp:[127.0.0.1]:{port}}}" for name, port in PORTS.items())
+    + ", {discarded.example=discard:}"
+)
 _POSTFIX: Final = f"""
 postconf -e inet_interfaces=loopback-only mydestination=localhost maximal_backoff_time=20s minimal_backoff_time=10s \
     queue_run_delay=5s smtpd_client_connection_rate_limit=0 smtpd_peername_lookup=no smtp_tls_security_level= \
-    'smtpd_recipient_restrictions=check_recipient_access inline:{{{{rejected.example=REJECT no such mail here}}}}, permit' \
+    'smtpd_recipient_restrictions=check_recipient_access inline:{{{{rejected.example=REJECT no such mail}}}}, permit' \
     virtual_alias_maps=regexp:/etc/postfix/virtual 'alias_maps=inline:{{{{root=/dev/null}}}}' \
     'transport_maps=inline:{{{_TRANSPORTS}}}'
-echo '/mixed@example\\.org$/ a@sent.example, b@bounced.example, c@later.example, d@discarded.example' > /etc/postfix/virtual
+echo '/mixed@example\\.org$/ a@sent.example, b@bounced.example, c@later.example, d@discarded.example' \
+    > /etc/postfix/virtual
 mkdir -p /srv/load
 systemctl restart postfix
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import os
 import shlex
 import signal
@@ -77,6 +78,9 @@ systemctl daemon-reload
 """
 
 
+_NUMBERS: Final = itertools.count(1)
+
+
 class MachineError(Exception):
     """A command on the machine failed, or what was waited for did not come."""
 
@@ -85,7 +89,8 @@ class Machine:
     """One machine; a context manager. Its daemon is installed and not running."""
 
     def __init__(self, suite: str = SUITES[0]) -> None:
-        self.name = f"journal-postfix-bench-{os.getpid()}"
+        self.name = f"journal-postfix-bench-{os.getpid()}-{next(_NUMBERS)}"
+        self.suite = suite
         self._engine = os.environ.get("CONTAINER_ENGINE", "podman")
         self._image = os.environ.get("JOURNAL_POSTFIX_IMAGE", IMAGE.format(suite))
 
@@ -94,7 +99,8 @@ class Machine:
         self._call("run", "--detach", f"--name={self.name}", *_OPTIONS, self._image, "/sbin/init")
         try:
             self.until(lambda: self.run("systemctl is-system-running || true").strip() in ("running", "degraded"))
-            self.put({path: path.relative_to(PROGRAM) for path in PROGRAM.rglob("*.*")}, "usr/local/lib/journal-postfix")
+            program = {path: path.relative_to(PROGRAM) for path in PROGRAM.rglob("*.*")}
+            self.put(program, "usr/local/lib/journal-postfix")
             self.write("/etc/systemd/system/journal-postfix.service", _UNIT)
             self.run(_PREPARE)
         except BaseException:
@@ -192,7 +198,8 @@ class Machine:
         self.run(f"postlog -t postfix/bench {shlex.quote(text)}")
 
     def _time_of(self, text: str) -> float:
-        found = self.run(f"journalctl -q -n 50 -o short-unix -t postfix/bench | grep -F {shlex.quote(text)} | tail -n 1")
+        wanted = shlex.quote(text)
+        found = self.run(f"journalctl -q -n 50 -o short-unix -t postfix/bench | grep -F {wanted} | tail -n 1")
         return float(found.split()[0]) if found else 0.0
 
 

@@ -1,9 +1,9 @@
 """Measure the daemon's memory while it stores millions of lines with thousands of mails open.
 
-`.venv/bin/python bench/memory.py [--lines 5000000] [--open 10000]` lets the daemon follow a journal that grows (written by
-systemd-journal-remote) until so many lines are stored, where each mail's last line comes so many mails after its first
-ones, and prints what the daemon occupies (VmRSS, RssAnon and VmHWM of /proc) along the way. Files that are stored are deleted, as a
-vacuum would do. PostgreSQL is started by itself. Leaves nothing behind.
+`.venv/bin/python bench/memory.py [--lines 5000000] [--open 10000]` lets the daemon follow a journal that grows (written
+by systemd-journal-remote) until so many lines are stored, where each mail's last line comes so many mails after its
+first ones, and prints what the daemon occupies (VmRSS, RssAnon and VmHWM of /proc) along the way. Files that are stored
+are deleted, as a vacuum would do. PostgreSQL is started by itself. Leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def export_of(number: int, opened: int) -> bytes:
     texts = [
         ("smtpd", f"{new}: client=a{number % 5000}.example.com[192.0.2.{number % 250}]"),
         ("cleanup", f"{new}: message-id=<{number}@id.example>"),
-        ("qmgr", f"{new}: from=<sender{number % 20_000}@example.com>, size={number % 9999 + 1}, nrcpt=1 (queue active)"),
+        ("qmgr", f"{new}: from=<a{number % 20_000}@example.com>, size={number % 9999 + 1}, nrcpt=1 (queue active)"),
         ("smtp", f"{new}: to=<b{number}@example.net>, {how}, dsn=4.2.0, status=deferred (busy, come later)"),
     ]
     if number >= opened:
@@ -141,7 +141,8 @@ def main() -> int:
         waiting = fetch(dsn, "SELECT count(*) FROM delivery_from WHERE ended IS NULL")[0][0]
         gaps = fetch(dsn, "SELECT count(*) FROM input_missing")[0][0]
         source.is_over = True
-    print(f"{stored:,} lines of {mails:,} mails, {waiting:,} of them open, {gaps} gaps; in {time.monotonic() - began:.0f} s")
+    seconds = time.monotonic() - began
+    print(f"{stored:,} lines of {mails:,} mails, {waiting:,} of them open, {gaps} gaps; in {seconds:.0f} s")
     print(f"RSS {now / 1024:.1f} MiB ({own / 1024:.1f} without mapped files) at the end, at most {most / 1024:.1f} MiB")
     return int(waiting != arguments.open or bool(gaps))
 

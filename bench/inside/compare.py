@@ -1,4 +1,4 @@
-"""Compares two databases on the machine, table by table: `python3 compare.py DSN DSN` prints JSON, row counts and differences.
+"""Compares two databases table by table: `python3 compare.py DSN DSN` prints counts and what differs, as JSON.
 
 Runs inside the machine, beside tests/pg/dump.py. Takes two connection strings; changes nothing.
 """
@@ -13,6 +13,7 @@ from contextlib import closing
 sys.path[:0] = ["/usr/local/lib/journal-postfix", "/opt/bench"]
 
 from dump import QUERIES  # type: ignore[import-not-found]  # noqa: E402
+
 from journal_postfix.store import Database  # noqa: E402
 
 SHOWN = 5

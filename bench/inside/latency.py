@@ -1,7 +1,7 @@
-"""Writes lines as Postfix does, at a given rate, and looks when their mails are in the database; runs inside the machine.
+"""Writes lines as Postfix does, at a given rate, and looks when their mails are in the database.
 
-`latency.py RATE SECONDS` must run in a unit that is believed to be Postfix's. Takes nothing else, prints one JSON object:
-seconds from each mail's last line written to that line visible to another connection, and how many lines were written.
+`latency.py RATE SECONDS` runs inside the machine, in a unit that is believed to be Postfix's. Takes nothing else; prints
+one JSON object: seconds from writing each mail's last line until another connection sees it, and counts.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def main() -> None:
         now, row = time.time(), cursor.fetchone()
         if row != position:
             position = row
-            cursor.execute("SELECT queue_id FROM delivery_from WHERE ended >= to_timestamp(%s - 10)", (max(begin, now),))
+            cursor.execute(
+                "SELECT queue_id FROM delivery_from WHERE ended >= to_timestamp(%s - 10)", (max(begin, now),)
+            )
             for (queue_id,) in cursor.fetchall():
                 seen.setdefault(queue_id, now)
         if is_done:
@@ -84,7 +86,9 @@ def main() -> None:
                 break
         time.sleep(POLL_S)
     latencies = [seen[queue_id] - at for queue_id, at in writer.written.items() if queue_id in seen]
-    print(json.dumps({"latencies": latencies, "mails": len(writer.written), "lines": writer.lines, "took": writer.took}))
+    print(
+        json.dumps({"latencies": latencies, "mails": len(writer.written), "lines": writer.lines, "took": writer.took})
+    )
 
 
 if __name__ == "__main__":
