@@ -1,6 +1,6 @@
 """Writes lines as Postfix does, at a given rate, and looks when their mails are in the database.
 
-`latency.py RATE SECONDS` runs inside the machine, in a unit that is believed to be Postfix's. Takes nothing else; prints
+`latency.py RATE SECONDS` runs inside the machine, in a unit that is believed to be Postfix's. Prints
 one JSON object: seconds from writing each mail's last line until another connection sees it, and counts.
 """
 
