@@ -296,9 +296,6 @@ def test_what_journald_dropped_is_a_gap_with_its_count(database: str, config: Pa
         "FROM input_gap AS g, input_state",
     )
     assert rows == [("suppressed", "postfix@-.service", 4711, 39, 11)]
-    # What lies in the gap may come from a log file: nothing there is covered.
-    ends = fetch(database, "SELECT round(extract(epoch FROM ended - began))::int FROM input_coverage ORDER BY began")
-    assert ends == [(0,), (0,)]
 
 
 def test_a_gap_that_comes_alone_is_kept_once(database: str, config: Path, folder: Path) -> None:
@@ -315,7 +312,6 @@ def test_a_gap_that_comes_alone_is_kept_once(database: str, config: Path, folder
         run_until(config, database, count)
     assert fetch(database, "SELECT kind, lines FROM input_gap") == [("suppressed", 5)]
     assert fetch(database, "SELECT position, lines FROM input_state") == [(11, 10)]
-    assert fetch(database, "SELECT count(*) FROM input_coverage") == [(2,)]
 
 
 def test_status_of_a_daemon_that_runs_and_of_one_that_does_not(database: str, config: Path, journal: Growing) -> None:

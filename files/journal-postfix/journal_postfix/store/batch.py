@@ -113,6 +113,7 @@ class Batch:
         """Each with how many messages came before it."""
         self.not_postfix: set[int] = set()
         """Which messages are foreign, forged, or no lines at all."""
+        self.forged_lines: set[int] = set()
         self.server_events: dict[EventKey, Group] = {}
         self.neighbour_events: list[tuple[int, tuple[Any, ...]]] = []
         """Line and columns (neighbour.COLUMNS) of what neighbours say about a mail."""
@@ -147,6 +148,7 @@ class Batch:
             action = "forged"
             component = ""
             self.not_postfix.add(line)
+            self.forged_lines.add(line)
             self.forged.setdefault((host, message.origin.replace("\0", "")), Group(message)).add(message.time)
         elif action == "unknown":
             self._add_unknown(host, component, message)
