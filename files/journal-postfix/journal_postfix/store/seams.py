@@ -98,23 +98,32 @@ def _find_known(
         return {}
     for hashed, times in _load(database, _LEFT_OUT, host, ranges, (begins.input_id,), set(by_others)).items():
         for time in times:
-            _take(by_others[hashed], time, time)
+            place = bisect_left(by_others[hashed], time)
+            if by_others[hashed][place : place + 1] == [time]:
+                del by_others[hashed][place]
     known = {}
     for line, (hashed, time) in zip(lines, told, strict=True):
         # What is forged stays so whoever told it before.
         if hashed in by_others and line not in forged:
-            same = _take(by_others[hashed], time - WITHIN, time + WITHIN)
+            same = _take(by_others[hashed], time)
             if same is not None:
                 known[line] = (hashed, same)
     return known
 
 
-def _take(times: list[int], first: int, last: int) -> int | None:
-    """Take the earliest time in a range out of sorted times."""
-    place = bisect_left(times, first)
-    if place < len(times) and times[place] <= last:
-        return times.pop(place)
-    return None
+def _take(times: list[int], time: int) -> int | None:
+    """Take the time that is nearest to one, and WITHIN, out of sorted times; of the same second the first.
+
+    The nearest, or lines all alike would shift: the last one of a source would stand for what only another one has.
+    """
+    second = time - time % SECOND
+    place = bisect_left(times, second)
+    if place == len(times) or times[place] >= second + SECOND:
+        if place and (place == len(times) or time - times[place - 1] <= times[place] - time):
+            place -= 1
+        if place == len(times) or abs(times[place] - time) > WITHIN:
+            return None
+    return times.pop(place)
 
 
 def _ranges(told: Sequence[Told]) -> Iterator[tuple[int, int]]:
