@@ -236,7 +236,7 @@ class QueueEntry:
             if known is None:
                 columns[name] = value
             elif name == "sender" and columns.get("queued") is None:
-                columns[name] = _fuller_sender(known, value)
+                columns[name] = fuller_sender(known, value)
 
     def _queue(self, new: Columns, time: float) -> None:
         queued = self.columns.get("queued")
@@ -249,7 +249,8 @@ class QueueEntry:
             # The client tried again, and was accepted.
             self.columns["ended_how"] = None
             self.ended = None
-        self._hold(time, is_held=False)
+        if self.columns.get("hold_changed") is not None:
+            self._hold(time, is_held=False)
 
     def _change(self, effect: Effect, new: Columns, time: float) -> None:
         if effect is Effect.ENDED:
@@ -277,7 +278,8 @@ class QueueEntry:
         if changed is None:
             # Taken up by the queue manager later than held: the hold line only comes late.
             queued = self.columns.get("queued")
-            valid = is_held and (queued is None or time >= queued)
+            valid = not is_held or queued is None or time >= queued
+            time = max(time, queued or time)
         else:
             valid = time >= changed
         if valid:
@@ -300,7 +302,7 @@ class QueueEntry:
         rank = FINAL_RANK.get(columns["status"], 0)
         is_final = rank > 0
         known = self.recipients.get(key)
-        counts = not _is_ruled(columns)
+        counts = not is_ruled(columns)
         line = self.lines[-1]
         if known is None:
             self.recipients[key] = known = Recipient(columns, time, time, time, int(counts), stored=False)
@@ -325,14 +327,14 @@ class QueueEntry:
         elif was_final:
             # Two final answers (a retry after a crash): the later decides, the other stays in the story.
             overtaken = (key, known.attempted, known.columns, line) if decides else (key, time, columns, line)
-            if not _is_ruled(overtaken[2]):
+            if not is_ruled(overtaken[2]):
                 self.attempts.append(overtaken)
         if decides:
             known.columns = columns
             known.attempted = time
 
 
-def _is_ruled(columns: Columns) -> bool:
+def is_ruled(columns: Columns) -> bool:
     """Tell what a rule decided about a recipient at the door (it stands in mail_event) from an attempt to deliver."""
     status = columns["status"]
     return status == "rejected" or (status == "discarded" and columns["component"] in ("smtpd", "cleanup"))
@@ -342,7 +344,7 @@ def _began(entry: QueueEntry) -> float:
     return entry.began
 
 
-def _fuller_sender(one: str, other: str) -> str:
+def fuller_sender(one: str, other: str) -> str:
     """Until the queue manager names the sender: pickup's is as the user typed it, cleanup's has its domain."""
     return max(one, other, key=lambda sender: ("@" in sender, len(sender), sender))
 
