@@ -236,7 +236,7 @@ class QueueEntry:
             if known is None:
                 columns[name] = value
             elif name == "sender" and columns.get("queued") is None:
-                columns[name] = fuller_sender(known, value)
+                columns[name] = _fuller_sender(known, value)
 
     def _queue(self, new: Columns, time: float) -> None:
         queued = self.columns.get("queued")
@@ -302,7 +302,7 @@ class QueueEntry:
         rank = FINAL_RANK.get(columns["status"], 0)
         is_final = rank > 0
         known = self.recipients.get(key)
-        counts = not is_ruled(columns)
+        counts = not _is_ruled(columns)
         line = self.lines[-1]
         if known is None:
             self.recipients[key] = known = Recipient(columns, time, time, time, int(counts), stored=False)
@@ -327,14 +327,14 @@ class QueueEntry:
         elif was_final:
             # Two final answers (a retry after a crash): the later decides, the other stays in the story.
             overtaken = (key, known.attempted, known.columns, line) if decides else (key, time, columns, line)
-            if not is_ruled(overtaken[2]):
+            if not _is_ruled(overtaken[2]):
                 self.attempts.append(overtaken)
         if decides:
             known.columns = columns
             known.attempted = time
 
 
-def is_ruled(columns: Columns) -> bool:
+def _is_ruled(columns: Columns) -> bool:
     """Tell what a rule decided about a recipient at the door (it stands in mail_event) from an attempt to deliver."""
     status = columns["status"]
     return status == "rejected" or (status == "discarded" and columns["component"] in ("smtpd", "cleanup"))
@@ -344,7 +344,7 @@ def _began(entry: QueueEntry) -> float:
     return entry.began
 
 
-def fuller_sender(one: str, other: str) -> str:
+def _fuller_sender(one: str, other: str) -> str:
     """Until the queue manager names the sender: pickup's is as the user typed it, cleanup's has its domain."""
     return max(one, other, key=lambda sender: ("@" in sender, len(sender), sender))
 
