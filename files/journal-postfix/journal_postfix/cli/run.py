@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import logging
 import sys
@@ -52,6 +53,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         parse_dsn(again.database)
         return again
 
-    with Signals(STOP_WITHIN_S) as signals:
-        Daemon(settings, load, signals, Notifier()).run()
+    with Signals(STOP_WITHIN_S) as signals, contextlib.closing(Notifier()) as notifier:
+        Daemon(settings, load, signals, notifier).run()
     return 0
