@@ -233,6 +233,9 @@ def test_a_good_configuration_is_taken_and_a_bad_one_is_not(
         service.ask(signal.SIGHUP)
         until(lambda: mails(database) == 4)
         monotonic = [int(word.partition("=")[2]) for word in service.words if word.startswith("MONOTONIC_USEC=")]
+        states = [("following",), ("replaced",)]
+        until(lambda: fetch(database, "SELECT state FROM daemon_state ORDER BY state") == states)
+        assert status(config)[0] == 0
         assert monotonic[0] <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         service.end()
 

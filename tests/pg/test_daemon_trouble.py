@@ -24,7 +24,7 @@ from journal_postfix.notify import Notifier
 from journal_postfix.settings import Settings
 from journal_postfix.signals import Signals
 from journal_postfix.sources.journal import JournalOptions
-from journal_postfix.store import Database, Writer
+from journal_postfix.store import Database, Writer, write
 from journal_postfix.store.inputs import Heartbeat
 from journal_postfix.store.inputs import beat as really_beat
 from pg.service import Growing, Service, fetch, growing, lines_of, mails, until, write_config
@@ -99,6 +99,14 @@ def test_a_server_that_only_reads_is_waited_for(database: str, config: Path, jou
         until(lambda: mails(database) == 1)
         service.end()
     assert service.process.returncode == 0
+
+
+def test_what_no_waiting_mends_is_an_error_and_ends_it(empty_database: str, config: Path, folder: Path) -> None:
+    write_config(config, empty_database, folder)
+    with Service(config) as service:
+        assert service.process.wait(20) == 1
+    assert "<3>database: its schema lacks step 1 tables" in service.logged()
+    assert not service.heard("READY=1")
 
 
 def test_connections_that_are_ended_at_random_lose_and_double_nothing(
@@ -185,6 +193,29 @@ def test_what_takes_too_long_is_not_tried_again_at_once(
     assert mails(database) == 2
 
 
+def test_a_batch_that_the_server_cannot_take_in_time_is_stored_in_parts(
+    database: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mails(folder, range(40))
+    with closing(Database(database)) as connection:
+        connection.execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$"
+        )
+        connection.execute("CREATE TRIGGER slow BEFORE INSERT ON delivery_from FOR EACH ROW EXECUTE FUNCTION slow()")
+    monkeypatch.setattr(write, "WRITER_SETTINGS", (*write.WRITER_SETTINGS, "SET statement_timeout = '400ms'"))
+    monkeypatch.setattr(module, "FIRST_BACK_OFF_S", 0.01)
+    monkeypatch.setattr(module, "MAX_BACK_OFF_S", 0.01)
+
+    def go_on() -> None:
+        assert mails(database) < 40
+        time.sleep(0.01)
+
+    with pytest.raises(AssertionError):  # that is, when all are stored
+        run(settings_for(database, folder), *[go_on] * 1000)
+    assert fetch(database, "SELECT sum(lines)::int FROM line_counter") == [(200,)]
+
+
 # ---- how far it is
 
 
@@ -263,7 +294,7 @@ def test_a_clone_with_the_same_machine_id_does_not_take_the_place_over(database:
             writer = Writer(connection)
             follower = Follower(source, connection, settings)
             with closing(follower):
-                assert follower.fill(lambda: False)
+                assert follower.fill(lambda: False, 100)
                 assert not follower.is_behind
                 stored = follower.commit(writer)
             really_beat(connection, Heartbeat(name, "mx", 1, "0", 0.0, "following", 0.0, 0.0, None))

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from . import __version__
-from .errors import ConfigurationError, InputBusyError, InputError, StoreUnavailable
+from .errors import ConfigurationError, InputBusyError, InputError, StoreError, StoreUnavailable
 from .following import Follower, journal_sources, source_name
 from .notify import Notifier
 from .settings import Settings
@@ -42,6 +42,7 @@ MAX_BACK_OFF_S: Final = 30.0
 CALM_S: Final = 2.0
 STOP_WITHIN_S: Final = 1.8
 MAX_PROBLEM: Final = 2000
+MAX_HALVINGS: Final = 10
 
 
 class Daemon:
@@ -67,6 +68,8 @@ class Daemon:
         self._is_following = False
         self._caught_up_from = time.monotonic()
         self._closing_at = -CLOSING_S
+        self._halvings = 0
+        """How often the batches are halved: what the server did not take in time it takes in parts."""
 
     def run(self) -> None:
         """Follow until the process is told to end. Raises StoreError for what no waiting mends."""
@@ -80,6 +83,7 @@ class Daemon:
                 except InputBusyError as error:
                     self._wait(str(error))
                 except StoreUnavailable as error:
+                    self._halvings = min(self._halvings + 1, MAX_HALVINGS)
                     self._wait(str(error))
                 except InputError as error:
                     self._tell_database(database, str(error))
@@ -139,11 +143,14 @@ class Daemon:
     def _round(self, writer: Writer, followers: list[Follower]) -> bool:
         """Read and store what is at hand, a batch of each journal at most; tell whether that was all."""
         is_idle = True
+        before = self._lines
         for follower in followers:
-            is_idle &= follower.fill(self._is_over)
+            is_idle &= follower.fill(self._is_over, self._settings.max_messages_per_commit >> self._halvings)
             self._notifier.alive()
             self._lines += follower.commit(writer)
             self._notifier.alive()
+        if self._lines > before:
+            self._halvings = max(self._halvings - 1, 0)
         return is_idle
 
     def _is_over(self) -> bool:
@@ -244,9 +251,15 @@ class Daemon:
         self._notifier.reloading()
         problems: list[str] = []
         try:
-            self._settings = self._load()
+            settings = self._load()
         except ConfigurationError as error:
             problems = error.problems
+        else:
+            if source_name(settings) != source_name(self._settings):
+                # What nobody follows any more shall not be missed.
+                with contextlib.suppress(StoreError), contextlib.closing(Database(self._settings.database)) as database:
+                    beat(database, self._heartbeat("replaced", 0.0, 0.0, None))
+            self._settings = settings
         for problem in problems:
             LOG.error("%s", problem)
         if problems:

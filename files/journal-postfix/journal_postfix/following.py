@@ -143,15 +143,17 @@ class Follower:
         """Close the journal; what was read and not stored will be read again."""
         self.journal.close()
 
-    def fill(self, is_over: Callable[[], bool]) -> bool:
-        """Read until there is a batch, or nothing more at hand (True). `is_over` is asked now and then whether to end.
+    def fill(self, is_over: Callable[[], bool], max_messages: int) -> bool:
+        """Read until there is a batch of so many messages, or nothing more at hand (True).
+
+        `is_over` is asked now and then whether to end.
 
         Memory is bounded by the batch: the journal itself is the buffer.
         """
-        self.is_behind = not self._fill(is_over)
+        self.is_behind = not self._fill(is_over, max(max_messages, 1))
         return not self.is_behind
 
-    def _fill(self, is_over: Callable[[], bool]) -> bool:
+    def _fill(self, is_over: Callable[[], bool], max_messages: int) -> bool:
         batch, parse = self._batch, self._parse
         if self._deadline is None:
             self._deadline = time.monotonic() + self._settings.max_delay_before_commit
@@ -162,7 +164,7 @@ class Follower:
             batch.add(message, parse(message.identifier, message.text))
             self._last_time = message.time
             count = len(batch)
-            if count >= self._settings.max_messages_per_commit or batch.characters > MAX_CHARACTERS:
+            if count >= max_messages or batch.characters > MAX_CHARACTERS:
                 return False
             if count & 255 == 0 and (is_over() or time.monotonic() >= self._deadline):
                 return False

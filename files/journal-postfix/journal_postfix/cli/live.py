@@ -78,10 +78,13 @@ class Live:
         """Give one line for each thing that is wrong."""
         for row in self._daemons:
             name = f"the daemon for the {row['name']}"
-            if row["silent_s"] > FORGOTTEN_S:
+            if row["silent_s"] > FORGOTTEN_S or row["state"] == "replaced":
                 continue
             if row["state"] == "stopped":
-                yield f"{name} was stopped at {local_time(row['heartbeat'])}; start it: systemctl start journal-postfix"
+                yield (
+                    f"{name} was stopped at {local_time(row['heartbeat'])}; start it: systemctl start journal-postfix "
+                    f"(one that shall not run any more is forgotten after {FORGOTTEN_S / 86400:.0f} days)"
+                )
             elif row["silent_s"] > MAX_SILENCE_S:
                 yield (
                     f"{name} has not been heard of since {local_time(row['heartbeat'])}; "

@@ -9,6 +9,7 @@ import logging
 import sys
 from typing import Final
 
+from ..errors import JournalPostfixError
 from ..settings import Settings, load_settings
 from ..store.database import parse_dsn
 from .text import escape
@@ -54,5 +55,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         return again
 
     with Signals(STOP_WITHIN_S) as signals, contextlib.closing(Notifier()) as notifier:
-        Daemon(settings, load, signals, notifier).run()
+        try:
+            Daemon(settings, load, signals, notifier).run()
+        except JournalPostfixError as error:
+            log.log(logging.ERROR, "%s", error)
+            return error.exit_status
     return 0

@@ -80,7 +80,7 @@ def beat(database: Database, state: Heartbeat) -> None:
 def is_heard(database: Database, name: str) -> bool:
     """Tell whether a daemon of this name is at work: it has been heard of within HEARD_S."""
     query = (
-        "SELECT FROM daemon_state WHERE name = %s AND state <> 'stopped' "
+        "SELECT FROM daemon_state WHERE name = %s AND state NOT IN ('stopped', 'replaced') "
         "AND heartbeat > now() - %s * INTERVAL '1 second'"
     )
     return bool(database.fetch(query, (name, HEARD_S)))
