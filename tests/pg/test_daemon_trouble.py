@@ -118,14 +118,14 @@ def test_connections_that_are_ended_at_random_lose_and_double_nothing(
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     with Service(config) as service, closing(Database(database)) as other:
-        for number in range(60):
+        for number in range(40):
             journal.write(*lines_of(number, number))
             if number % 20 == 19:
                 until(lambda: mails(database) > number - 19)  # noqa: B023 (called at once)
                 other.fetch(end)
-        until(lambda: mails(database) == 60)
+        until(lambda: mails(database) == 40)
         service.end()
-    assert fetch(database, "SELECT sum(lines)::int, count(*)::int FROM line_counter") == [(300, 5)]
+    assert fetch(database, "SELECT sum(lines)::int, count(*)::int FROM line_counter") == [(200, 5)]
 
 
 def test_a_commit_that_is_slow_is_no_hang(database: str, config: Path, journal: Growing) -> None:
@@ -150,30 +150,22 @@ def test_a_commit_that_is_slow_is_no_hang(database: str, config: Path, journal: 
         service.end()
 
 
+def test_a_long_pause_is_no_hang(database: str, config: Path, folder: Path) -> None:
+    write_mails(folder, range(1))
+    write_config(config, database, folder, journal_poll_interval=60)
+    with Service(config, watchdog_s=0.8) as service:
+        until(lambda: service.heard("STATUS=following"))
+        before = service.words.count("WATCHDOG=1")
+        until(lambda: service.heard("WATCHDOG=1") and service.words.count("WATCHDOG=1") > before + 2)
+        assert service.end() < 2.0
+
+
 def _is_storing(dsn: str) -> bool:
     query = (
         "SELECT FROM pg_stat_activity WHERE application_name = 'journal-postfix' AND wait_event = 'PgSleep' "
         "AND datname = current_database()"
     )
     return bool(fetch(dsn, query))
-
-
-def test_two_daemons_on_one_journal_do_not_fill_the_log(
-    database: str, config: Path, tmp_path: Path, journal: Growing
-) -> None:
-    other = write_config(tmp_path / "other.yml", database, journal.folder)
-    with Service(config) as one, Service(other) as two:
-        for number in range(150):
-            journal.write(*lines_of(number, number))
-            time.sleep(0.02)
-        until(lambda: mails(database) == 150)
-        one.end()
-        two.end()
-    for service in (one, two):
-        log = service.logged()
-        assert log.count("another process has stored") <= 3
-        assert log.count("going on") <= 3
-        assert len(log.splitlines()) < 15
 
 
 def test_what_takes_too_long_is_not_tried_again_at_once(
@@ -196,24 +188,24 @@ def test_what_takes_too_long_is_not_tried_again_at_once(
 def test_a_batch_that_the_server_cannot_take_in_time_is_stored_in_parts(
     database: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_mails(folder, range(40))
+    write_mails(folder, range(24))
     with closing(Database(database)) as connection:
         connection.execute(
             "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
             "$$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$"
         )
         connection.execute("CREATE TRIGGER slow BEFORE INSERT ON delivery_from FOR EACH ROW EXECUTE FUNCTION slow()")
-    monkeypatch.setattr(write, "WRITER_SETTINGS", (*write.WRITER_SETTINGS, "SET statement_timeout = '400ms'"))
+    monkeypatch.setattr(write, "WRITER_SETTINGS", (*write.WRITER_SETTINGS, "SET statement_timeout = '300ms'"))
     monkeypatch.setattr(module, "FIRST_BACK_OFF_S", 0.01)
     monkeypatch.setattr(module, "MAX_BACK_OFF_S", 0.01)
 
     def go_on() -> None:
-        assert mails(database) < 40
+        assert mails(database) < 24
         time.sleep(0.01)
 
     with pytest.raises(AssertionError):  # that is, when all are stored
         run(settings_for(database, folder), *[go_on] * 1000)
-    assert fetch(database, "SELECT sum(lines)::int FROM line_counter") == [(200,)]
+    assert fetch(database, "SELECT sum(lines)::int FROM line_counter") == [(120,)]
 
 
 # ---- how far it is

@@ -41,6 +41,7 @@ FIRST_BACK_OFF_S: Final = 0.5
 MAX_BACK_OFF_S: Final = 30.0
 CALM_S: Final = 2.0
 STOP_WITHIN_S: Final = 1.8
+MAX_PAUSE_S: Final = 240.0
 MAX_PROBLEM: Final = 2000
 MAX_HALVINGS: Final = 10
 
@@ -135,7 +136,7 @@ class Daemon:
                     if closed:
                         LOG.info("%s mails without a line for %g days are gone", closed, settings.close_after_days)
                 if is_idle:
-                    self._signals.pause(settings.journal_poll_interval - (time.monotonic() - began))
+                    self._pause(settings.journal_poll_interval - (time.monotonic() - began))
         finally:
             for follower in followers.values():
                 follower.close()
@@ -152,6 +153,13 @@ class Daemon:
         if self._lines > before:
             self._halvings = max(self._halvings - 1, 0)
         return is_idle
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, with signs of life, unless something is asked."""
+        step = (self._notifier.watchdog_s or MAX_PAUSE_S) / 4
+        while seconds > 0 and not self._is_over():
+            self._signals.pause(min(seconds, step))
+            seconds -= step
 
     def _is_over(self) -> bool:
         self._notifier.alive()
@@ -227,10 +235,9 @@ class Daemon:
         self._notifier.status(f"waiting: {problem}")
         # What is left to do is to wait; who waits for the start need not.
         self._say_ready()
-        until = time.monotonic() + self._back_off_s
+        seconds = self._back_off_s
         self._back_off_s = min(self._back_off_s * 2, MAX_BACK_OFF_S)
-        while (left := until - time.monotonic()) > 0 and not self._is_over():
-            self._signals.pause(min(left, (self._notifier.watchdog_s or MAX_BACK_OFF_S) / 4))
+        self._pause(seconds)
 
     def _say_once(self, problem: str) -> bool:
         """Log a problem, unless it was logged; tell whether it was now."""

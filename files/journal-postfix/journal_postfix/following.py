@@ -9,6 +9,7 @@ anything but the database.
 from __future__ import annotations
 
 import logging
+import math
 import platform
 import re
 import time
@@ -114,7 +115,9 @@ class Follower:
         self.journal = Journal(source.options)
         since = self._begins.last_time
         if self._begins.cursor is None and since is None:
-            since = time.time() - settings.initial_since_days * DAY_S
+            # Not before now: what was logged since the first start, while the database was away, is not to be missed.
+            first = min(time.time(), self._begins.found or math.inf)
+            since = first - settings.initial_since_days * DAY_S
         found = self.journal.seek(self._begins.cursor, since, self._begins.position)
         if found is Found.NEXT:
             LOG.warning("%s: the entry that was read last is gone; going on with what is left behind it", source.name)
