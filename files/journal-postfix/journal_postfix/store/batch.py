@@ -65,8 +65,8 @@ class Group:
 class InputPosition(NamedTuple):
     """How far an input is stored: `position` is where to go on, `last_time` the time of the message before.
 
-    Of the journal, `position` counts entries, and `cursor` is the entry before. `is_journal` is also true of files that
-    journalctl printed.
+    Of the journal, `position` counts entries, and `cursor` is the entry before; `found` is when it was first looked at.
+    `is_journal` is also true of files that journalctl printed.
     """
 
     input_id: int
@@ -77,6 +77,7 @@ class InputPosition(NamedTuple):
     lines: int
     cursor: str | None = None
     is_journal: bool = False
+    found: float | None = None
 
 
 def _problem(message: LogMessage) -> str | None:

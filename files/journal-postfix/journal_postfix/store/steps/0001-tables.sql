@@ -321,7 +321,7 @@ CREATE TABLE daemon_state (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE daemon_state IS 'What each daemon that follows a journal last said of itself';
 COMMENT ON COLUMN daemon_state.name IS 'What it follows';
-COMMENT ON COLUMN daemon_state.state IS 'catching up, following, waiting, or stopped';
+COMMENT ON COLUMN daemon_state.state IS 'catching up, following, waiting, reloading, stopped, or replaced: the daemon follows something else since';
 COMMENT ON COLUMN daemon_state.lag IS 'Seconds for which the oldest entry had been waiting that was not stored yet';
 COMMENT ON COLUMN daemon_state.problem IS 'What keeps it from reading (all of) the journal';
 
