@@ -51,7 +51,7 @@ _NEAREST: Final = f"{_COLUMNS} strpos(lower(queue_id), lower(%s)) > 0 ORDER BY b
 
 _EVENTS: Final = """
 SELECT mail_id, "time", component, action, linked_queue_id, detail
-FROM mail_event WHERE mail_id = ANY(%s) ORDER BY mail_id, "time"
+FROM mail_note WHERE mail_id = ANY(%s) ORDER BY mail_id, "time"
 """
 
 
