@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with apply: create the roles that the server lacks (journal_postfix_daemon, …_cleanup, …_reader)",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object per step, and with apply one for the roles")
+    parser.add_argument("--json", action="store_true", help="one JSON object per step; of apply one more for the roles")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -97,7 +97,7 @@ class _Changed(NamedTuple):
 
 def _inserted(name: str, kind: str, table: str, number: str, time: str) -> _Inserted:
     # All names are constants of the table below.
-    find = f'FROM {table} WHERE "{time}" < %s'  # noqa: S608
+    find = f'FROM {table} WHERE "{time}" < %s'
     delete = (
         f'DELETE FROM {table} WHERE {number} = ANY(ARRAY(SELECT {number} {find} AND "{time}" >= %s '  # noqa: S608
         f'ORDER BY "{time}" LIMIT {MAX_ROWS})) RETURNING "{time}"'
@@ -168,9 +168,7 @@ def clean_up(
 class _Run:
     """One run."""
 
-    def __init__(
-        self, database: Database, retention: Retention, *, dry_run: bool, on_step: Callable[[], None]
-    ) -> None:
+    def __init__(self, database: Database, retention: Retention, *, dry_run: bool, on_step: Callable[[], None]) -> None:
         self._database = database
         self._retention = retention
         self._is_dry = dry_run
@@ -232,12 +230,13 @@ class _Run:
         return self._result()
 
     def _record(self, run_id: int, error: str | None) -> None:
-        """Keep what was done; when that fails too, the record without an end tells it."""
+        """Keep what was done, and let the next one begin; when that fails too, the record without an end tells it."""
         try:
             self._database.execute(
                 "UPDATE cleanup_run SET ended = clock_timestamp(), deleted = %s, error = %s WHERE cleanup_run_id = %s",
                 (json.dumps(+self._deleted), error, run_id),
             )
+            self._database.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
         except StoreError:
             if error is None:
                 raise
@@ -372,8 +371,8 @@ class _Run:
                     )
                     count = database.execute(
                         "DELETE FROM input_coverage WHERE coverage_id = ANY(ARRAY("
-                        f"SELECT coverage_id FROM input_coverage WHERE input_id = %s AND ended < %s LIMIT {MAX_ROWS}))",  # noqa: S608
-                        (input_id, before),
+                        "SELECT coverage_id FROM input_coverage WHERE input_id = %s AND ended < %s LIMIT %s))",
+                        (input_id, before, MAX_ROWS),
                     )
                 self._deleted["coverage"] += count
                 self._on_step()

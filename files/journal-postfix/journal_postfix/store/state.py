@@ -124,7 +124,7 @@ def forged(database: Database, limit: int) -> list[dict[str, Any]]:
 
 
 def cleanup_state(database: Database) -> dict[str, Any] | None:
-    """Give the last run of cleanup, None if there was none; `silent_s`: seconds since one succeeded, or the first."""
+    """Give the last run of cleanup, or None; `silent_s`: how long ago one last succeeded, or the first began."""
     rows = database.fetch_dicts(
         "SELECT began, ended, deleted, error, extract(epoch FROM ended - began)::float8 AS duration_s, ("
         "SELECT extract(epoch FROM now() - coalesce(max(ended) FILTER (WHERE error IS NULL), min(began)))::float8 "

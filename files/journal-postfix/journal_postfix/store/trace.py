@@ -116,14 +116,17 @@ def load_stories(database: Database, mail_ids: list[int]) -> list[Record]:
     A recipient, or the last leg that it was handed on to (`final`), has as `neighbours` those that are surely or by
     good evidence about it.
     """
-    records = load_mails(database, mail_ids)
-    events: dict[int, list[dict[str, Any]]] = {}
-    for row in database.fetch_dicts(_EVENTS, (mail_ids,)):
-        row["queue_id"] = row.pop("linked_queue_id")
-        events.setdefault(row.pop("mail_id"), []).append(present(row))
-    for record in records:
-        record["events"] = events.get(record["mail_id"], [])
-    _add_neighbours(database, records)
+    with database.transaction():
+        # One state of the database for all queries: what cleanup deletes meanwhile is still there, or was never.
+        database.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        records = load_mails(database, mail_ids)
+        events: dict[int, list[dict[str, Any]]] = {}
+        for row in database.fetch_dicts(_EVENTS, (mail_ids,)):
+            row["queue_id"] = row.pop("linked_queue_id")
+            events.setdefault(row.pop("mail_id"), []).append(present(row))
+        for record in records:
+            record["events"] = events.get(record["mail_id"], [])
+        _add_neighbours(database, records)
     return records
 
 
