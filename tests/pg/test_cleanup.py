@@ -18,7 +18,7 @@ from journal_postfix.store import Database, cleaning
 from journal_postfix.store.cleaning import LOCK, Cleaned, CleanupRunning, Retention, clean_up
 from journal_postfix.store.inputs import lock_hosts
 from pg.dump import dump
-from pg.feed import feed_file, feed_lines
+from pg.feed import feed_file, feed_lines, messages_of
 from pg.logs import BEGIN, attempt, line, mail, rejection
 
 DAY = 86400.0
@@ -87,7 +87,7 @@ def test_what_is_older_is_deleted_and_the_rest_is_as_if_the_older_had_never_been
     counted = _clean(database, _retention(-20), dry_run=True)
     assert _queue_ids(database) == {"A0000001", "A0000002", "A0000003", "B0000001"}
     done = _clean(database, _retention(-20))
-    assert done.deleted.pop("coverage") > 0
+    assert done.deleted.pop("told") > 0
     assert (
         counted.deleted
         == done.deleted
@@ -120,7 +120,7 @@ def test_each_kind_has_a_retention_of_its_own_and_0_is_for_ever(database: str, k
     assert ("rejections" in deleted) == ("server_events" in deleted) == (kind == "rejected")
     assert ("unknown_lines" in deleted) == (kind == "unknown")
     assert "counters" not in deleted
-    assert "coverage" not in deleted
+    assert "told" not in deleted
 
 
 def test_what_is_in_the_queue_stays_and_what_has_left_it_in_silence_goes(database: str) -> None:
@@ -164,7 +164,7 @@ def test_importing_an_old_file_again_brings_nothing_back_and_a_grown_one_only_wh
     feed_file(database, str(path))
     deleted = _clean(database, _retention(-20)).deleted
     assert deleted["heads"] == 1
-    assert deleted["coverage"] > 0
+    assert deleted["told"] > 0
     assert _fetch(database, "SELECT head FROM input_position")[0][0].tobytes() == b""
     assert feed_file(database, str(path)).lines == 0
     with path.open("a", encoding="utf-8") as file:
@@ -174,11 +174,38 @@ def test_importing_an_old_file_again_brings_nothing_back_and_a_grown_one_only_wh
     assert feed_file(database, str(path)).lines == 0
 
 
-def test_what_an_input_covered_is_known_while_a_mail_is_left_that_its_lines_would_double(database: str) -> None:
-    lines = [*_deferred("A0000001", -40), line(-39 * DAY, "postsuper", "A0000001: placed on hold")]
-    feed_lines(database, lines)
-    assert "coverage" not in _clean(database, _retention(-20)).deleted
-    assert _fetch(database, "SELECT count(*) FROM input_coverage") != [(0,)]
+def test_what_an_input_told_is_known_while_a_mail_is_left_that_it_would_double(database: str, tmp_path: Path) -> None:
+    held = [*_deferred("A0000001", -40), line(-39 * DAY, "postsuper", "A0000001: placed on hold")]
+    feed_lines(database, sorted([*_sent("A0000000", -60), *held, *_sent("A0000002", -30)]))
+    before = _fetch(database, "SELECT count(*), min(began), max(ended) FROM input_told")[0]
+    assert _clean(database, _retention(-20)).deleted["told"] == 2
+    count, began, ended = _fetch(database, "SELECT count(*), min(began), max(ended) FROM input_told")[0]
+    assert 0 < count == before[0] - 2
+    assert began > before[1]
+    assert ended < before[2]
+    assert _queue_ids(database) == {"A0000001"}
+    # The same lines from a journal.
+    path = tmp_path / "journal.json"
+    path.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "__REALTIME_TIMESTAMP": str(int(message.time * 1_000_000)),
+                    "_HOSTNAME": message.host,
+                    "SYSLOG_IDENTIFIER": message.identifier,
+                    "SYSLOG_PID": str(message.pid),
+                    "_SYSTEMD_UNIT": "postfix.service",
+                    "_UID": "0",
+                    "MESSAGE": message.text,
+                }
+            )
+            + "\n"
+            for message in messages_of(held)
+        ),
+        encoding="utf-8",
+    )
+    summary = feed_file(database, str(path))
+    assert summary.by_action["covered"] == summary.lines == len(held)
 
 
 def test_counters_of_a_host_that_does_not_come_back_go(database: str) -> None:

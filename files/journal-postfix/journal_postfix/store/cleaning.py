@@ -9,7 +9,8 @@ a time: the writer waits for one such step at most, finds each row whole or not 
 mail was deleted begins a new entry. Rows that are only ever inserted need no lock. No step waits for a second thing
 while it holds one that a writer may want, so there is no deadlock. A kill costs one step.
 
-What an input has covered is kept while any row is left that the same lines from another source could double.
+Which lines an input told is kept while any row is left that the same lines from another source could double
+(forgetting.py).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import StoreError
 from .database import WAIT_SETTINGS, Database
+from .forgetting import forget_heads, forget_told
 from .inputs import lock_hosts
 
 # At a time: what takes well below the time in which a line shall be visible. A mail has three tables more.
@@ -33,8 +35,6 @@ MAX_FOUND: Final = 10_000
 LOCK: Final = 0x6A70636C65616E
 # Runs on record.
 MAX_RUNS: Final = 1000
-# Between the last row that could be doubled and what is forgotten of an input.
-MARGIN: Final = timedelta(days=1)
 
 # Each row is found by an index: on a database that was just filled, statistics are not there yet.
 _SETTINGS: Final = (*WAIT_SETTINGS, "SET enable_seqscan = off", "SET enable_hashjoin = off")
@@ -342,47 +342,10 @@ class _Run:
             deleted = self._database.execute("DELETE FROM daemon_state WHERE heartbeat < %s", (cutoff,))
             self._deleted["daemons"] += deleted
 
-    # ---- inputs
-
     def _forget_inputs(self) -> None:
-        """Forget what old inputs covered, and the text by which they are known; their hashes and positions stay.
-
-        An input's row is locked first, as the writer does that stores from it: so its stretches are nobody else's.
-        """
-        database = self._database
-        before = self._oldest_left()
-        if before is None:
-            return
-        inputs = database.fetch(
-            "SELECT input_id FROM input_position AS p WHERE EXISTS ("
-            "SELECT FROM input_coverage AS c WHERE c.input_id = p.input_id AND c.ended < %(before)s) "
-            "OR (p.kind = 'logfile' AND p.head <> '' AND coalesce(p.last_time, p.updated) < %(before)s)",
-            {"before": before},
-        )
-        for (input_id,) in inputs:
-            count = MAX_ROWS
-            while count == MAX_ROWS:
-                with database.transaction():
-                    database.fetch("SELECT FROM input_position WHERE input_id = %s FOR NO KEY UPDATE", (input_id,))
-                    self._deleted["heads"] += database.execute(
-                        "UPDATE input_position SET head = '' WHERE input_id = %s "
-                        "AND kind = 'logfile' AND head <> '' AND coalesce(last_time, updated) < %s",
-                        (input_id, before),
-                    )
-                    count = database.execute(
-                        "DELETE FROM input_coverage WHERE coverage_id = ANY(ARRAY("
-                        "SELECT coverage_id FROM input_coverage WHERE input_id = %s AND ended < %s LIMIT %s))",
-                        (input_id, before, MAX_ROWS),
-                    )
-                self._deleted["coverage"] += count
-                self._on_step()
-
-    def _oldest_left(self) -> datetime | None:
-        """Before when no row is left that a line could double; None while something is kept for ever."""
-        cutoff = self._cutoffs.all_kinds
-        if cutoff is None:
-            return None
-        oldest = self._database.fetch(
-            'SELECT least((SELECT min(began) FROM delivery_from), (SELECT min("time") FROM noqueue))'
-        )[0][0]
-        return min(cutoff, oldest or cutoff) - MARGIN
+        before = self._cutoffs.all_kinds
+        if before is not None:
+            for name, forget in (("told", forget_told), ("heads", forget_heads)):
+                for count in forget(self._database, before):
+                    self._deleted[name] += count
+                    self._on_step()

@@ -25,7 +25,7 @@ BEGIN
             ('process_state', 'SELECT, INSERT, UPDATE, DELETE', 'SELECT, DELETE', ''),
             ('neighbour_event', 'SELECT, INSERT', 'SELECT, DELETE', ''),
             ('input_position', 'SELECT, INSERT, UPDATE', 'SELECT, UPDATE (head)', ''),
-            ('input_coverage', 'SELECT, INSERT, UPDATE', 'SELECT, DELETE', ''),
+            ('input_told', 'SELECT, INSERT, UPDATE', 'SELECT, DELETE', ''),
             ('input_missing', 'SELECT, INSERT', 'SELECT, DELETE', ''),
             ('daemon_state', 'SELECT, INSERT, UPDATE', 'SELECT, DELETE', ''),
             ('line_counter', 'SELECT, INSERT, UPDATE', 'SELECT, DELETE', ''),

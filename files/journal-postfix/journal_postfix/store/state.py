@@ -191,7 +191,8 @@ def unknown_lines(database: Database, limit: int | None) -> list[dict[str, Any]]
 def set_aside_lines(database: Database, limit: int | None) -> list[dict[str, Any]]:
     """List the lines whose rows the database refused, the newest first."""
     rows = database.fetch_dicts(
-        'SELECT host, "time", line, reason, stored FROM line_set_aside ORDER BY "time" DESC, set_aside_id DESC LIMIT %s',
+        'SELECT host, "time", line, reason, stored FROM line_set_aside '
+        'ORDER BY "time" DESC, set_aside_id DESC LIMIT %s',
         (limit,),
     )
     for row in rows:

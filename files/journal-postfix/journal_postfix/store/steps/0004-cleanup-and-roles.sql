@@ -21,6 +21,7 @@ ALTER TABLE delivery_attempt SET (autovacuum_vacuum_scale_factor = 0.01, autovac
 ALTER TABLE mail_event SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000);
 ALTER TABLE noqueue SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000);
 ALTER TABLE neighbour_event SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000);
+ALTER TABLE input_told SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000);
 ALTER TABLE server_event SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 5000);
 
 CREATE VIEW mail_note AS
