@@ -13,7 +13,7 @@ from typing import Any, Final
 from ..errors import InputError
 from ..settings import Settings
 from ..store import Database
-from ..store.positions import known_journal
+from ..store.positions import stored_cursor
 from ..store.state import daemons, forged, gaps
 from .text import count_text, escape, local_time
 
@@ -116,9 +116,9 @@ def _waiting(database: Database, settings: Settings) -> Iterator[tuple[str, floa
     from ..following import journal_sources, waiting_since
 
     for source in journal_sources(settings):
-        known = known_journal(database, source.identity)
-        if known is not None and known.cursor is not None:
-            since = waiting_since(source, known.cursor)
+        cursor = stored_cursor(database, source.identity)
+        if cursor is not None:
+            since = waiting_since(source, cursor)
             yield source.name, 0.0 if since is None else max(time.time() - since, 0.0)
 
 
