@@ -213,6 +213,17 @@ def test_what_is_not_postfixs_is_given_with_its_true_origin(
         ("postfix/smtp", "cron.service", "1000", "/usr/sbin/postlog", False),
         ("postfix/smtp", "mta.service", "101", "", True),
         ("postfix/smtp", "dovecot.service", "105", "", False),
+        ("postfix/postsuper", "session-c3.scope", "0", "", True),
+        ("postfix/postsuper", "run-r1.scope", "0", "", True),
+        ("postfix/smtp", "docker-0a.scope", "101", "/usr/bin/logger", False),
+        ("postfix/smtp", "libpod-0a.scope", "0", "", False),
+        ("postfix/smtp", "machine-session-1.scope", "0", "", False),
+        ("postfix/smtp", "user@101.service", "101", "/usr/bin/logger", False),
+        ("postfix/postdrop", "apache2.service", "33", "/usr/sbin/postdrop", True),
+        ("postfix-out/postdrop", "user@1000.service", "1000", "/usr/sbin/postdrop", True),
+        ("postfix/qmgr", "apache2.service", "33", "/usr/sbin/postdrop", False),
+        ("postfix/postdrop", "apache2.service", "33", "/usr/local/sbin/postdrop", False),
+        ("postfix/sendmail", "apache2.service", "33", "/usr/sbin/sendmail", False),
         ("dovecot", "dovecot.service", "105", "", True),
         ("dovecot", "postfix@-.service", "105", "", True),
         ("dovecot", "mta.service", "105", "", True),
@@ -611,6 +622,29 @@ def public() -> Iterator[Path]:
         yield Path(name)
 
 
+def test_what_is_in_folders_of_other_names_is_not_the_journals(tmp_path: Path, folder: Path) -> None:
+    for name in ("lost+found", "remote"):
+        write_journal(folder / name / "system.journal", [entry(9)])
+    write_journal(folder / ("a1" * 16) / "system.journal", [entry(6)])
+    assert texts(read_all(folder)) == ["1", "2", "3", "4", "5", "6"]
+    paths = journalfiles.JournalFiles("journal", str(folder), None).paths()
+    assert paths == [folder / ("a1" * 16) / "system.journal", folder / "system.journal"]
+
+
+def test_a_file_name_that_is_no_text_is_told_as_text(folder: Path) -> None:
+    (folder / os.fsdecode(b"system@\xff.journal")).write_bytes(b"nothing")
+    with Journal(options(folder)) as journal:
+        (problem,) = journal.problems
+    assert problem.startswith(f"{folder}/system@\\xff.journal: is damaged")
+
+
+def test_what_the_library_cannot_do_is_an_error_of_the_input(folder: Path) -> None:
+    with Journal(options(folder)) as journal:
+        journal.close()
+        with pytest.raises(InputError, match="journal in"):
+            journal.read(1)
+
+
 def test_no_such_directory(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none") == f"journal in {tmp_path}/none: No such file or directory"
     (tmp_path / "file").touch()
@@ -757,6 +791,22 @@ def test_file_that_is_damaged_from_its_first_entry_on(chain: Path, tmp_path: Pat
     assert gap.kind == "damaged"
     assert gap.begins == (None if file == 0 else BEGIN + file * ENTRIES - 1)
     assert gap.ends == BEGIN + (LAST if file == FILES - 1 else (file + 1) * ENTRIES)
+
+
+@pytest.mark.parametrize("what", ["tables", "all but the header"])
+def test_file_whose_tables_are_overwritten_is_told(chain: Path, tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(chain, folder)
+    path = archived(folder)[0]
+    data = bytearray(path.read_bytes())
+    offset, length, other_offset, other_length = struct.unpack_from("<4Q", data, TABLES_IN_HEADER)
+    begin = min(offset, other_offset)
+    end = max(offset + length, other_offset + other_length) if what == "tables" else len(data)
+    data[begin:end] = bytes(end - begin)
+    path.write_bytes(data)
+    with Journal(options(folder)) as journal:
+        assert numbers(list(iter_journal_messages_since(journal))) == list(range(ENTRIES, FILES * ENTRIES))
+        assert journal.problems == [f"{path}: is damaged, its messages cannot be found"]
 
 
 def test_damage_that_ends_the_journal_is_told_with_what_comes_next(chain: Path, tmp_path: Path) -> None:

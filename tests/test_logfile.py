@@ -479,6 +479,28 @@ def test_stamps_of_all_kinds_in_one_file(write: Write) -> None:
     assert [message.text for message in messages] == ["1", "2", "3", "4", "5", "6"]
 
 
+def test_what_rsyslog_makes_of_the_own_hosts_name_is_its_own(write: Write) -> None:
+    """It takes the domain off and writes small letters; the journal does neither."""
+    names = ("mx1", "MX1", "Mx1.example.com", "mx1.example.net", "mx", "mx11", "amnesiac")
+    lines = [LINE.replace(b" mx ", f" {name} ".encode()) for name in names]
+    repeated = LINE.replace(b" mx ", b" mx1 ").partition(b" postfix")[0] + b" last message repeated 2 times\n"
+    path = write(b"".join([*lines[:1], repeated, *lines[1:]]))
+    options = LogfileOptions(year=2026, timezone=UTC, own_host="MX1.example.com")
+    own = "MX1.example.com"
+    assert [message.host for message in read(path, options)] == [
+        *([own] * 5),
+        "mx1.example.net",
+        "mx",
+        "mx11",
+        # The host of the line before it.
+        "mx11",
+    ]
+    short = LogfileOptions(year=2026, timezone=UTC, own_host="MX1")
+    assert [message.host for message in read(write(lines[0] + lines[3]), short)] == ["MX1", "mx1.example.net"]
+    given = LogfileOptions(year=2026, timezone=UTC, own_host=own, host="other")
+    assert {message.host for message in read(path, given)} == {"other"}
+
+
 def test_host_option_is_taken_for_all(write: Write) -> None:
     messages = read(write(LINE + b"x\n" + LINE), LogfileOptions(year=2026, timezone=UTC, host="other"))
     assert [message.host for message in messages] == ["other"] * 3

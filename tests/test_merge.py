@@ -44,6 +44,13 @@ def fold(*lines: tuple[float, tuple[str, str]], queue_id: str = "ABCDEF1") -> li
     return entries.changed()
 
 
+def test_a_hold_that_is_told_behind_its_release_is_over() -> None:
+    held, released = [("postfix/postsuper", text) for text in ("placed on hold", "released from hold")]
+    for lines in ([(2.0, held), (2.5, released)], [(2.5, released), (2.0, held)]):
+        (entry,) = fold((0, CLIENT), *lines)
+        assert (entry.columns["is_held"], entry.columns["hold_changed"]) == (False, 2.5)
+
+
 def test_an_arrival_after_the_end_begins_a_new_mail() -> None:
     assert len(fold((0, CLIENT), (1, REMOVED), (1.5, CLIENT))) == 2
 

@@ -6,9 +6,12 @@ import random
 from contextlib import closing
 from itertools import pairwise
 
+import pytest
+
 from journal_postfix.settings import Settings
 from journal_postfix.store import Database, apply_schema
 from journal_postfix.store.closing import close_silent
+from paths import SAMPLE
 from pg.dump import dump
 from pg.feed import feed_lines, feed_messages, messages_of
 from pg.logs import attempt, line, mail
@@ -101,6 +104,55 @@ def test_closing_at_any_moment_gives_what_closing_once_at_the_end_gives(database
         for table, rows in expected.items():
             mine = sorted(row.replace(f"'{host}'", "'mx'") for row in stored[table] if f"'{host}'" in row)
             assert mine == sorted(rows), table
+
+
+@pytest.mark.parametrize("seconds", [0.5, 5, 20])
+def test_closing_soon_and_often_changes_nothing_that_is_folded(
+    database: str, empty_database: str, seconds: float
+) -> None:
+    """As if mails were gone after seconds: closed and opened again, each comes out as if it had not been."""
+    messages = messages_of((SAMPLE / "mail.log").read_text(encoding="utf-8").splitlines())
+    with closing(Database(empty_database)) as connection:
+        apply_schema(connection)
+    feed_messages(empty_database, messages)
+    assert close(empty_database, seconds / DAY) > 0
+    chaos = random.Random(int(seconds))
+    places = [0, *sorted(chaos.sample(range(1, len(messages)), 30)), len(messages)]
+    closed = 0
+    for begin, end in pairwise(places):
+        feed_messages(database, messages[begin:end], settings=Settings(max_messages_per_commit=chaos.choice((3, 5000))))
+        closed += close(database, seconds / DAY)
+    with closing(Database(empty_database)) as connection:
+        # Some were opened again.
+        assert closed > connection.fetch("SELECT count(*) FROM delivery_from WHERE ended_how = 'silent'")[0][0]
+    assert dump(database) == dump(empty_database)
+
+
+def test_the_same_queue_id_elsewhere_is_another_mail(database: str) -> None:
+    """Neither of another instance nor of another host: closed, opened and used again each for itself."""
+    old = _deferred("A0000006", -30)
+    own = [*old, *mail("B0000001", -20 * DAY, "x@example.com", attempt("y@example.net"))]
+    others = [
+        [text.replace(" mx ", " my ", 1) for text in own],
+        [text.replace(" postfix/", " postfix-out/", 1) for text in own],
+    ]
+    for number, lines in enumerate([own, *others]):
+        feed_lines(database, lines, name=f"begin{number}")
+    assert close(database) == 3
+    later = line(-19 * DAY, "smtp", "A0000006: " + attempt("b@example.net", "deferred")[1])
+    feed_lines(database, [later], name="later")
+    reused = mail("A0000006", -19 * DAY, "c@example.com", attempt("d@example.net"))
+    feed_lines(database, [text.replace(" mx ", " my ", 1) for text in reused], name="reused")
+    with closing(Database(database)) as connection:
+        found = connection.fetch(
+            "SELECT host, instance, sender, state FROM mail WHERE queue_id = 'A0000006' ORDER BY 1, 2, began"
+        )
+    assert found == [
+        ("mx", "postfix", "a@example.com", "queued"),
+        ("mx", "postfix-out", "a@example.com", "lost"),
+        ("my", "postfix", "a@example.com", "lost"),
+        ("my", "postfix", "c@example.com", "removed"),
+    ]
 
 
 def test_another_hosts_time_closes_nothing(database: str) -> None:

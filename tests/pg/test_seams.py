@@ -14,6 +14,7 @@ from journal_postfix.run import Summary, run_loop
 from journal_postfix.settings import Settings
 from journal_postfix.store import Database, Writer
 from journal_postfix.store.positions import find_position
+from journal_postfix.store.seams import PACKED, SECOND, line_hash, tenths
 from paths import SAMPLE
 from pg.dump import dump
 from pg.feed import messages_of
@@ -109,29 +110,33 @@ def test_any_grouping_at_the_seam_gives_the_same_rows(database: str, one_source:
     assert timeless(database) == one_source
 
 
-def test_any_grouping_keeps_the_same_record_of_what_is_covered(database: str) -> None:
-    """Batches of any size, a new connection for each: the same stretches with the same ends."""
+def _record(dsn: str, host: str) -> list[tuple[bytes, int]]:
+    """Give hash and time of all lines that are kept as told."""
+    with closing(Database(dsn)) as connection:
+        rows = connection.fetch("SELECT base, told FROM input_told WHERE host = %s ORDER BY input_told_id", (host,))
+    return [
+        (hashed, round(base.timestamp() * SECOND) + offset)
+        for base, told in rows
+        for hashed, offset in PACKED.iter_unpack(told)
+    ]
+
+
+def test_any_grouping_keeps_the_same_record_of_what_was_told(database: str) -> None:
+    """Batches of any size, a new connection for each: the same lines at the same times."""
     chaos = random.Random(5)
     lines = as_journal(WHOLE[:1500])
-    for at in (400, 1100):
-        # Silence, and a clock that steps back.
-        lines[at:] = [message._replace(time=message.time + (75 if at == 400 else -30)) for message in lines[at:]]
+    for at, jump in ((400, 4000), (1100, -30), (1200, -9000)):
+        lines[at:] = [message._replace(time=message.time + jump) for message in lines[at:]]
     feed(database, "whole", [message._replace(host="a") for message in lines], journal=True)
     done = 0
     while done < len(lines):
         done = min(done + chaos.choice((1, 2, 5, 50, 300)), len(lines))
         feed(database, "parts", [message._replace(host="b") for message in lines[:done]], journal=True)
-    with closing(Database(database)) as connection:
-        whole, parts = [
-            connection.fetch(
-                "SELECT program, began, ended, is_whole, encode(head, 'hex'), encode(tail, 'hex') "
-                "FROM input_coverage WHERE host = %s ORDER BY program, coverage_id",
-                (host,),
-            )
-            for host in ("a", "b")
-        ]
-    assert len(whole) >= 3
-    assert whole == parts
+    expected = [
+        (line_hash(message), tenths(message.time)) for message in lines if message.identifier.startswith("postfix")
+    ]
+    assert len(expected) > 1400
+    assert _record(database, "a") == _record(database, "b") == expected
 
 
 def _smtpd(second: float, text: str, program: str = "postfix/smtpd") -> LogMessage:
@@ -161,20 +166,44 @@ def test_each_kept_line_of_an_end_stands_for_one_line(database: str) -> None:
     assert _lines(database) == {"connect": 100, "covered": 103, "end": 5}
 
 
-def test_a_silence_in_a_file_covers_nothing(database: str) -> None:
-    """rsyslog was down for ten minutes: what the journal has of them is stored."""
-    feed(database, "file", as_file([*_connects(0, 100), *_connects(700, 800)]), journal=False)
+def test_what_a_file_lacks_comes_from_the_journal(database: str) -> None:
+    """rsyslog was down for ten minutes, and dropped some lines later: what the journal has of them is stored."""
+    kept = [message for number, message in enumerate(_connects(0, 800)) if not 100 < number < 700 and number % 7]
+    feed(database, "file", as_file(kept), journal=False)
     feed(database, "journal", _connects(0, 800), journal=True)
-    assert _lines(database) == {"connect": 801, "covered": 202}
+    assert _lines(database) == {"connect": 801, "covered": len(kept)}
 
 
-def test_a_selection_of_a_log_covers_no_more_than_it_has(database: str) -> None:
-    """mail.warn, or what grep found: dense, but without what every whole log has."""
-    warnings = [_smtpd(number, f"warning: odd thing {number}") for number in range(0, 300, 3)]
-    feed(database, "mail.warn", as_file(warnings), journal=False)
-    everything = sorted([*warnings, *_connects(0.5, 299.5)], key=lambda message: message.time)
-    feed(database, "journal", everything, journal=True)
-    assert _lines(database)["connect"] == 300
+@pytest.mark.parametrize("order", ["file first", "journal first"])
+def test_a_selection_of_a_log_covers_no_more_than_it_has(database: str, order: str) -> None:
+    """What grep found of one daemon: dense, and with the lines that every log has."""
+    found = [message for message in WHOLE if message.identifier == "postfix/smtpd"]
+    inputs = [("file", as_file(found), False), ("journal", as_journal(WHOLE), True)]
+    for name, messages, journal in inputs if order == "file first" else reversed(inputs):
+        feed(database, name, messages, journal=journal)
+    postfix = sum(message.identifier.startswith("postfix") for message in WHOLE)
+    lines = _lines(database)
+    assert lines.pop("covered") == len(found)
+    lines.pop("foreign", None)
+    assert sum(lines.values()) == postfix
+
+
+def test_what_was_forged_is_known_to_a_file(database: str) -> None:
+    """A log file cannot tell who wrote a line; the journal has."""
+    forged = _smtpd(10.5, "disconnect from c[192.0.2.1] commands=0/0")._replace(
+        trusted=False, origin="logger, uid 1000"
+    )
+    own = _connects(0, 20)
+    feed(database, "journal", sorted([*own, forged], key=lambda message: message.time), journal=True)
+    feed(database, "file", as_file(sorted([*own, forged._replace(trusted=True)], key=lambda m: m.time)), journal=False)
+    assert _lines(database) == {"connect": 21, "forged": 1, "covered": 22}
+
+
+def test_what_is_forged_stays_so_whoever_told_it_before(database: str) -> None:
+    line = _smtpd(10.5, "disconnect from c[192.0.2.1] commands=0/0")
+    feed(database, "file", as_file([line]), journal=False)
+    feed(database, "journal", [line._replace(trusted=False, origin="logger, uid 1000")], journal=True)
+    assert _lines(database) == {"disconnect": 1, "forged": 1}
 
 
 def test_another_program_and_another_host_are_not_covered(database: str) -> None:

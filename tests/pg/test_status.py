@@ -11,6 +11,7 @@ import pytest
 
 from journal_postfix.cli.main import main
 from journal_postfix.store import Database, state
+from journal_postfix.store.inputs import Heartbeat, beat
 from paths import STREAMS
 from pg.feed import feed_file, feed_lines
 from pg.logs import attempt, line, mail, rejection
@@ -183,3 +184,49 @@ def test_every_stream_is_told_without_a_failure(database: str, config: str, caps
             assert queue_id in capsys.readouterr().out
     assert main(["--config", config, "search", "--limit", "1000"]) == 0
     assert main(["--config", config, "status"]) in (0, 1)
+
+
+# ---- what daemons say
+
+
+def test_a_daemon_that_waits_does_not_claim_that_nothing_is_waiting(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = "journal of mx: may not be read by this user: add it to the group systemd-journal"
+    with closing(Database(database)) as connection:
+        beat(connection, Heartbeat("journal of mx", "mx", 1, "0", 0.0, "waiting", 0.0, 0.0, problem))
+    assert main(["--config", config, "status"]) == 1
+    text = capsys.readouterr().out
+    assert "daemon      journal of mx: waiting; at " in text
+    assert "nothing is waiting" not in text
+    assert f"wrong: the daemon for the journal of mx: {problem}" in text
+
+
+def test_a_user_who_may_not_read_the_journal_is_told_that_it_was_not_looked_at(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "main.yml"
+    path.write_text(f"database: '{database}'\njournal_directory: {tmp_path}/none\n", encoding="utf-8")
+    code, report = _status(capsys, str(path))
+    assert (code, report["problems"], report["waiting_s"]) == (0, [], {})
+    assert "No such file" in report["waiting_unknown"] or "python3-systemd" in report["waiting_unknown"]
+    assert main(["--config", str(path), "status"]) == 0
+    assert f"waiting     not known to this user: {report['waiting_unknown']}" in capsys.readouterr().out
+
+
+def test_forged_lines_name_their_origin_and_complaints_of_sendmail_are_no_alarm(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    origins = ("", "cron.service, uid 33, /usr/bin/logger", "apache2.service, uid 33, /usr/sbin/sendmail")
+    with closing(Database(database)) as connection:
+        for origin in origins:
+            connection.execute(
+                "INSERT INTO forged_line (host, origin, lines, first_time, last_time, identifier, sample) "
+                "VALUES ('mx', %s, 2, now(), now(), 'postfix/qmgr', 'x')",
+                (origin,),
+            )
+    code, report = _status(capsys, config)
+    assert code == 1
+    assert sorted(row["origin"] for row in report["forged"]) == sorted(origins)
+    logged_by = [problem.partition(" logged by ")[2].partition(":")[0] for problem in report["problems"]]
+    assert sorted(logged_by) == ["a process of which the journal knows neither unit nor user", origins[1]]

@@ -9,12 +9,15 @@ anything but the database.
 from __future__ import annotations
 
 import logging
+import math
 import platform
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from .errors import InputError
 from .message import Gap, LogMessage
 from .parse import parser_for
 from .run import MAX_CHARACTERS
@@ -22,11 +25,14 @@ from .settings import FACILITIES, Settings
 from .sources.entries import ROOT
 from .sources.journal import Found, Journal, JournalOptions, machine_ids, own_uids_here
 from .store import Batch, Database, InputPosition, Writer, store_deliveries
-from .store.positions import find_journal
+from .store.inputs import is_heard
+from .store.positions import find_journal, known_journal
 
 LOG: Final = logging.getLogger("journal_postfix")
 MACHINE_ID: Final = Path("/etc/machine-id")
 DAY_S: Final = 86400.0
+
+_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class JournalSource(NamedTuple):
@@ -37,8 +43,11 @@ class JournalSource(NamedTuple):
     options: JournalOptions
 
 
-def journal_sources(settings: Settings) -> list[JournalSource]:
-    """Give the journals that the settings mean; raises InputError where a directory cannot be read."""
+def journal_sources(settings: Settings, odd: list[str] | None = None) -> list[JournalSource]:
+    """Give the journals that the settings mean; raises InputError where a directory cannot be read.
+
+    Who sends a journal chooses what its machine is called: names that are no ids are left out, and told in `odd`.
+    """
     directory = settings.journal_directory
     options = JournalOptions(
         directory=directory,
@@ -51,13 +60,17 @@ def journal_sources(settings: Settings) -> list[JournalSource]:
         options = options._replace(namespace=namespace, own_uids=own_uids_here())
         identity = f"journal\0{_machine_id()}\0{namespace or ''}"
         return [JournalSource(identity, source_name(settings), options)]
+    machines = machine_ids(directory)
+    known = [machine for machine in machines if _ID.fullmatch(machine)]
+    if odd is not None and len(known) < len(machines):
+        odd.append(f"{source_name(settings)}: entries whose _MACHINE_ID is no id are not read")
     return [
         JournalSource(
             f"directory\0{_machine_id()}\0{directory}\0{machine}",
             f"{source_name(settings)}, machine {machine}",
             options._replace(machine_id=machine, own_uids=ROOT),
         )
-        for machine in machine_ids(directory)
+        for machine in known
     ]
 
 
@@ -93,16 +106,36 @@ class Follower:
         self._settings = settings
         self._parse = parser_for(settings.neighbours)
         self._batch = Batch(settings.instance_aliases, self._parse)
+        self._keep_off_clones(database)
         self._begins: InputPosition = find_journal(database, source.name, source.identity)
         self._last_time = self._begins.last_time
         self._deadline: float | None = None
+        self.is_behind = False
+        """There was more at hand than went into the last batch."""
         self.journal = Journal(source.options)
         since = self._begins.last_time
         if self._begins.cursor is None and since is None:
-            since = time.time() - settings.initial_since_days * DAY_S
+            # Not before now: what was logged since the first start, while the database was away, is not to be missed.
+            first = min(time.time(), self._begins.found or math.inf)
+            since = first - settings.initial_since_days * DAY_S
         found = self.journal.seek(self._begins.cursor, since, self._begins.position)
         if found is Found.NEXT:
             LOG.warning("%s: the entry that was read last is gone; going on with what is left behind it", source.name)
+
+    def _keep_off_clones(self, database: Database) -> None:
+        """Raise InputError where the position is another host's: of a machine that was cloned with its id."""
+        known = known_journal(database, self.source.identity)
+        if (
+            self._settings.journal_directory is None
+            and known is not None
+            and known.name != self.source.name
+            and is_heard(database, known.name)
+        ):
+            raise InputError(
+                f"{self.source.name}: has the same {MACHINE_ID} as the {known.name}, which is being followed into this "
+                "database; give each host one of its own (see machine-id(5)). Where this is the same host and was "
+                "renamed: it goes on in two minutes"
+            )
 
     @property
     def last_time(self) -> float | None:
@@ -113,11 +146,17 @@ class Follower:
         """Close the journal; what was read and not stored will be read again."""
         self.journal.close()
 
-    def fill(self, is_over: Callable[[], bool]) -> bool:
-        """Read until there is a batch, or nothing more at hand (True). `is_over` is asked now and then whether to end.
+    def fill(self, is_over: Callable[[], bool], max_messages: int) -> bool:
+        """Read until there is a batch of so many messages, or nothing more at hand (True).
+
+        `is_over` is asked now and then whether to end.
 
         Memory is bounded by the batch: the journal itself is the buffer.
         """
+        self.is_behind = not self._fill(is_over, max(max_messages, 1))
+        return not self.is_behind
+
+    def _fill(self, is_over: Callable[[], bool], max_messages: int) -> bool:
         batch, parse = self._batch, self._parse
         if self._deadline is None:
             self._deadline = time.monotonic() + self._settings.max_delay_before_commit
@@ -128,7 +167,7 @@ class Follower:
             batch.add(message, parse(message.identifier, message.text))
             self._last_time = message.time
             count = len(batch)
-            if count >= self._settings.max_messages_per_commit or batch.characters > MAX_CHARACTERS:
+            if count >= max_messages or batch.characters > MAX_CHARACTERS:
                 return False
             if count & 255 == 0 and (is_over() or time.monotonic() >= self._deadline):
                 return False

@@ -249,7 +249,8 @@ class QueueEntry:
             # The client tried again, and was accepted.
             self.columns["ended_how"] = None
             self.ended = None
-        self._hold(time, is_held=False)
+        if self.columns.get("hold_changed") is not None:
+            self._hold(time, is_held=False)
 
     def _change(self, effect: Effect, new: Columns, time: float) -> None:
         if effect is Effect.ENDED:
@@ -277,7 +278,8 @@ class QueueEntry:
         if changed is None:
             # Taken up by the queue manager later than held: the hold line only comes late.
             queued = self.columns.get("queued")
-            valid = is_held and (queued is None or time >= queued)
+            valid = not is_held or queued is None or time >= queued
+            time = max(time, queued or time)
         else:
             valid = time >= changed
         if valid:

@@ -1,7 +1,8 @@
 """Tells systemd how the service stands: readiness, a line of status, and that it is alive.
 
 Takes words, sends datagrams to the socket that systemd names in NOTIFY_SOCKET; does nothing where there is none.
-Never blocks and never raises: who does not listen misses it. Source: sd_notify(3), sd_watchdog_enabled(3).
+Never blocks and never raises: who does not listen misses it, and who has too much to
+read is told later. Source: sd_notify(3), sd_watchdog_enabled(3).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ class Notifier:
     """The connection to systemd; `watchdog_s` is how often a sign of life is due, None if nobody waits for one."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        self._address = environment.get("NOTIFY_SOCKET", "").replace("@", "\0", 1)
+        address = environment.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket: socket.socket | None = None
         if self._address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -27,14 +29,25 @@ class Notifier:
         self.watchdog_s = int(usec) / 1e6 if usec.isdigit() and int(usec) and is_ours else None
         self._alive_at = 0.0
         self._status = ""
+        self._unsent: list[str] = []
+        """What systemd must hear and its socket did not take."""
+
+    def close(self) -> None:
+        """Say nothing any more."""
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            connection.close()
 
     def ready(self) -> None:
         """Say that the start, or the reloading, is done."""
-        self._send("READY=1")
+        self._unsent.append("READY=1")
+        self._send_unsent()
 
     def reloading(self) -> None:
         """Say that the configuration is being read again; `ready` must follow."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._unsent.append(f"RELOADING=1\nMONOTONIC_USEC={now}")
+        self._send_unsent()
 
     def stopping(self) -> None:
         """Say that the end has begun."""
@@ -49,11 +62,22 @@ class Notifier:
 
     def alive(self) -> None:
         """Give a sign of life, if one is due: three within the time that systemd waits."""
+        if self._unsent:
+            self._send_unsent()
         if self.watchdog_s is not None and time.monotonic() - self._alive_at >= self.watchdog_s / 3:
             self._alive_at = time.monotonic()
             self._send("WATCHDOG=1")
 
-    def _send(self, text: str) -> None:
+    def _send_unsent(self) -> None:
+        while self._unsent and self._send(self._unsent[0]):
+            del self._unsent[0]
+
+    def _send(self, text: str) -> bool:
+        """Send a datagram; False if the listener has too many waiting."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
-                self._socket.sendto(text.encode("utf-8", "replace"), self._address)
+                try:
+                    self._socket.sendto(text.encode("utf-8", "replace"), self._address)
+                except BlockingIOError:
+                    return False
+        return True

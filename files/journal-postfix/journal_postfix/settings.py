@@ -195,6 +195,28 @@ SETTINGS: Final = (
         "Above Postfix's maximal_queue_lifetime (5 days).",
     ),
     Setting(
+        "retention_days",
+        365,
+        "days",
+        _is_between(0, 36500, float),
+        "How long `cleanup` keeps a mail after its last line, and what goes with it; 0 is for ever. "
+        "What is still in the queue is kept.",
+    ),
+    Setting(
+        "retention_days_rejected",
+        90,
+        "days",
+        _is_between(0, 36500, float),
+        "The same for rejections and for what happened to the server (broken connections, refused log-ins …).",
+    ),
+    Setting(
+        "retention_days_unknown",
+        90,
+        "days",
+        _is_between(0, 36500, float),
+        "The same for the samples of lines that were not understood, set aside, or forged.",
+    ),
+    Setting(
         "logfile_timezone",
         None,
         "name of a time zone",
@@ -239,6 +261,9 @@ class Settings:
     journal_units: list[str] = field(default_factory=list)
     initial_since_days: float = 30
     close_after_days: float = 8
+    retention_days: float = 365
+    retention_days_rejected: float = 90
+    retention_days_unknown: float = 90
     logfile_timezone: str | None = None
     verp_marker: str | None = None
     instance_aliases: dict[str, str] = field(default_factory=dict)

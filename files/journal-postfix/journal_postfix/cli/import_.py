@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import platform
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
@@ -35,7 +37,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Import all files, the oldest first; those that cannot be read are named, the others are imported."""
     # A batch is a hundred thousand objects without a cycle among them: looking for some takes a tenth of the time.
     gc.set_threshold(100_000, 20, 100)
-    options = input_options(arguments, settings)
+    options = replace(input_options(arguments, settings), own_host=platform.node())
     database = Database(settings.database)
     require_current_schema(database)
     writer = Writer(database, settings.verp_marker)

@@ -6,7 +6,6 @@ this host's and may be read: a daemon that is dead cannot tell how far it is beh
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any, Final
@@ -14,7 +13,7 @@ from typing import Any, Final
 from ..errors import InputError
 from ..settings import Settings
 from ..store import Database
-from ..store.positions import known_journal
+from ..store.positions import stored_cursor
 from ..store.state import daemons, forged, gaps
 from .text import count_text, escape, local_time
 
@@ -25,6 +24,11 @@ MAX_SILENCE_S: Final = 120.0
 # Of a server that was taken down nobody wants to hear for ever.
 FORGOTTEN_S: Final = 30 * 86400.0
 MAX_LISTED: Final = 10
+# States in which a daemon knows how far behind it is.
+LIVELY: Final = ("following", "catching up")
+NO_ORIGIN: Final = "a process of which the journal knows neither unit nor user"
+# What any user may run and let log what he likes; its complaints about his command line are no alarm.
+USERS_PROGRAM: Final = ", /usr/sbin/sendmail"
 
 
 class Live:
@@ -34,7 +38,12 @@ class Live:
         self._daemons = daemons(database)
         self._gaps = gaps(database, MAX_LISTED)
         self._forged = forged(database, MAX_LISTED)
-        self._waiting = dict(_waiting(database, settings))
+        self._waiting: dict[str, float] = {}
+        self._unread: str | None = None
+        try:
+            self._waiting.update(_waiting(database, settings))
+        except InputError as error:
+            self._unread = str(error)
 
     def as_json(self) -> dict[str, Any]:
         """Give what `status --json` has of it."""
@@ -43,31 +52,39 @@ class Live:
             "gaps": [_known(row) for row in self._gaps],
             "forged": [_known(row) for row in self._forged],
             "waiting_s": {name: round(seconds, 1) for name, seconds in self._waiting.items()},
+            **({} if self._unread is None else {"waiting_unknown": self._unread}),
         }
 
     def text(self) -> Iterator[str]:
         """Give the lines for people."""
         for row in self._daemons:
-            parts = [f"{row['state']}", f"{row['lines_per_second']:.1f} lines/s", _lag_text(row["lag"])]
+            parts = [row["state"]]
+            if row["state"] in LIVELY:
+                parts += [f"{row['lines_per_second']:.1f} lines/s", _lag_text(row["lag"])]
             yield f"daemon      {escape(row['name'])}: {', '.join(parts)}; at {local_time(row['heartbeat'])}"
         for name, seconds in self._waiting.items():
             yield f"waiting     {escape(name)}: {_lag_text(seconds)}"
+        if self._unread is not None:
+            yield f"waiting     not known to this user: {escape(self._unread)}"
         for row in self._gaps:
             yield f"gap         {_gap_text(row)}"
         for row in self._forged:
             yield (
-                f"forged      {count_text(row['lines'], 'line')} on {escape(row['host'])} by {escape(row['origin'])}, "
-                f"last {local_time(row['last_time'])}"
+                f"forged      {count_text(row['lines'], 'line')} on {escape(row['host'])} by "
+                f"{escape(row['origin'] or NO_ORIGIN)}, last {local_time(row['last_time'])}"
             )
 
     def problems(self) -> Iterator[str]:
         """Give one line for each thing that is wrong."""
         for row in self._daemons:
             name = f"the daemon for the {row['name']}"
-            if row["silent_s"] > FORGOTTEN_S:
+            if row["silent_s"] > FORGOTTEN_S or row["state"] == "replaced":
                 continue
             if row["state"] == "stopped":
-                yield f"{name} was stopped at {local_time(row['heartbeat'])}; start it: systemctl start journal-postfix"
+                yield (
+                    f"{name} was stopped at {local_time(row['heartbeat'])}; start it: systemctl start journal-postfix "
+                    f"(one that shall not run any more is forgotten after {FORGOTTEN_S / 86400:.0f} days)"
+                )
             elif row["silent_s"] > MAX_SILENCE_S:
                 yield (
                     f"{name} has not been heard of since {local_time(row['heartbeat'])}; "
@@ -75,7 +92,7 @@ class Live:
                 )
             if row["problem"] is not None:
                 yield f"{name}: {row['problem']}"
-            if row["lag"] > MAX_LAG_S and row["state"] != "stopped":
+            if row["lag"] > MAX_LAG_S and row["state"] in LIVELY:
                 yield f"{name} is {row['state']}, {_lag_text(row['lag'])}"
         for name, seconds in self._waiting.items():
             if seconds > MAX_LAG_S:
@@ -84,23 +101,25 @@ class Live:
             if row["is_new"]:
                 yield f"lines are missing: {_gap_text(row)}"
         for row in self._forged:
-            if row["is_new"]:
+            if row["is_new"] and not row["origin"].endswith(USERS_PROGRAM):
                 yield (
                     f"{count_text(row['lines'], 'line')} on {row['host']} claim to be Postfix's and were logged by "
-                    f"{row['origin']}: not stored; if that is Postfix, name its unit in journal_units"
+                    f"{row['origin'] or NO_ORIGIN}: not stored; if that is Postfix, name its unit in journal_units"
                 )
 
 
 def _waiting(database: Database, settings: Settings) -> Iterator[tuple[str, float]]:
-    """Yield for how long the oldest entry has been waiting in each journal here that is followed, in seconds."""
+    """Yield for how long the oldest entry has been waiting in each journal here that is followed, in seconds.
+
+    Raises InputError where the journal may not be read.
+    """
     from ..following import journal_sources, waiting_since
 
-    with contextlib.suppress(InputError):
-        for source in journal_sources(settings):
-            known = known_journal(database, source.identity)
-            if known is not None and known.cursor is not None:
-                since = waiting_since(source, known.cursor)
-                yield source.name, 0.0 if since is None else max(time.time() - since, 0.0)
+    for source in journal_sources(settings):
+        cursor = stored_cursor(database, source.identity)
+        if cursor is not None:
+            since = waiting_since(source, cursor)
+            yield source.name, 0.0 if since is None else max(time.time() - since, 0.0)
 
 
 def _lag_text(seconds: float) -> str:

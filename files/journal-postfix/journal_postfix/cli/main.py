@@ -17,10 +17,21 @@ from typing import Final, TextIO
 from .. import __version__
 from ..errors import ConfigurationError, JournalPostfixError
 from ..settings import DEFAULT_PATH, Settings, load_settings
-from . import check_config, import_, parse, run, schema, search, status, trace, unknown
+from . import check_config, cleanup, import_, parse, run, schema, search, status, trace, unknown
 from .text import escape
 
-COMMANDS: Final[tuple[ModuleType, ...]] = (run, import_, parse, search, trace, unknown, status, schema, check_config)
+COMMANDS: Final[tuple[ModuleType, ...]] = (
+    run,
+    import_,
+    parse,
+    search,
+    trace,
+    unknown,
+    status,
+    cleanup,
+    schema,
+    check_config,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

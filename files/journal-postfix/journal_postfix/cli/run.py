@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import logging
 import sys
 from typing import Final
 
+from ..errors import JournalPostfixError
 from ..settings import Settings, load_settings
 from ..store.database import parse_dsn
 from .text import escape
@@ -52,6 +54,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         parse_dsn(again.database)
         return again
 
-    with Signals(STOP_WITHIN_S) as signals:
-        Daemon(settings, load, signals, Notifier()).run()
+    with Signals(STOP_WITHIN_S) as signals, contextlib.closing(Notifier()) as notifier:
+        try:
+            Daemon(settings, load, signals, notifier).run()
+        except JournalPostfixError as error:
+            log.log(logging.ERROR, "%s", error)
+            return error.exit_status
     return 0

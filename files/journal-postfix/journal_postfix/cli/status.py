@@ -10,7 +10,8 @@ from .. import __version__
 from ..errors import StoreError
 from ..settings import Settings
 from ..store import Database, schema_state
-from ..store.state import Counts, Lines, OpenMail, Totals, counts, inputs, lines, oldest_open, totals
+from ..store.state import Counts, Lines, OpenMail, Totals, cleanup_state, counts, inputs, lines, oldest_open, totals
+from .cleanup import deleted_text
 from .live import Live
 from .text import colour, count_text, escape, json_line, local_time, table, terminal_columns
 
@@ -20,6 +21,8 @@ HELP = "show position, counters and versions; exit status 1 when something is wr
 # A line in a hundred that is not understood is more than oddities: a component, or a whole log format, is missing.
 MAX_UNKNOWN_PERCENT: Final = 1.0
 MAX_INPUTS: Final = 10
+# It runs daily, at some moment of the day.
+MAX_CLEANUP_SILENCE_S: Final = 2 * 86400.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,8 +67,33 @@ def _gather(database: Database, settings: Settings, report: dict[str, Any], text
     live = Live(database, settings)
     report.update(live.as_json())
     text.extend(live.text())
+    cleanup = cleanup_state(database)
+    if cleanup is not None:
+        report["cleanup"] = {name: value for name, value in cleanup.items() if value is not None}
+        text.append(f"cleanup     {_cleanup_text(cleanup)}")
     text.extend(_inputs_text(all_inputs))
-    return [*live.problems(), *_problems(line_counts)]
+    return [*live.problems(), *_problems(line_counts), *_cleanup_problems(cleanup)]
+
+
+def _cleanup_text(cleanup: dict[str, Any]) -> str:
+    began = f"began at {local_time(cleanup['began'])}"
+    if cleanup["ended"] is None:
+        return f"{began} and has not ended"
+    what = deleted_text(cleanup["deleted"])
+    failed = f", then: {escape(cleanup['error'])}" if cleanup["error"] is not None else ""
+    return f"{began}, deleted {what} in {cleanup['duration_s']:.1f} s{failed}"
+
+
+def _cleanup_problems(cleanup: dict[str, Any] | None) -> Iterator[str]:
+    if cleanup is None:
+        return
+    if cleanup["error"] is not None:
+        yield f"the cleanup of {local_time(cleanup['began'])} failed: {cleanup['error']}"
+    if cleanup["silent_s"] > MAX_CLEANUP_SILENCE_S:
+        yield (
+            f"no cleanup has succeeded for {cleanup['silent_s'] / 86400:.0f} days: what is older than the retention "
+            "stays; see: systemctl status journal-postfix-cleanup.timer journal-postfix-cleanup.service"
+        )
 
 
 def _problems(line_counts: Lines) -> Iterator[str]:

@@ -37,6 +37,11 @@ _WANTED = {name.encode(): name for name in FIELDS}
 _POSTFIX_UNIT = re.compile(r"postfix(?:@.*|-.*)?\.service", re.DOTALL)
 # Where Postfix's programs are; as _EXE it is the kernel's word for what a process runs.
 _POSTFIX_EXE = re.compile(r"/usr/(?:lib|libexec)/postfix/(?:[^/]+/)?[^/]+|/usr/s?bin/(?:post[a-z]+|sendmail)")
+# What users run and is Postfix's word all the same: set-gid, these take neither name nor configuration from whoever
+# runs them (global/mail_task.c), as sendmail does.
+_SETGID_EXE = re.compile(r"/usr/s?bin/(postdrop|postqueue)")
+# What root's own commands run in. Those of containers are not among them, where a user id may be anybody's.
+_OWN_SCOPE = re.compile(r"(?:session-[^/]*|run-[^/]*|init)\.scope")
 _PID = re.compile(r"[0-9]{1,9}")
 _MICROSECONDS = re.compile(r"[0-9]{1,17}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -84,7 +89,15 @@ def is_from_postfix(
         return True
     if is_postfix_unit(unit, units):
         return True
-    return uid in own_uids and (not unit or unit.endswith(".scope") or _POSTFIX_EXE.fullmatch(exe) is not None)
+    return uid in own_uids and (
+        not unit or _OWN_SCOPE.fullmatch(unit) is not None or _POSTFIX_EXE.fullmatch(exe) is not None
+    )
+
+
+def is_from_setgid_program(identifier: str, exe: str) -> bool:
+    """Judge whether it is one of Postfix's set-gid programs, by its own name: they tell of mail that was not taken."""
+    program = _SETGID_EXE.fullmatch(exe)
+    return program is not None and identifier.rpartition("/")[2] == program[1]
 
 
 def is_from_own_unit(unit: str, identifier: str) -> bool:
@@ -122,7 +135,11 @@ class Trust(NamedTuple):
         """Say whether an entry comes from the program that it names."""
         if (name := self.neighbours.get(identifier)) is not None:
             return is_from_neighbour(name, unit, uid, self.units)
-        return is_from_postfix(unit, uid, self.own_uids, exe, self.units) or is_from_own_unit(unit, identifier)
+        return (
+            is_from_postfix(unit, uid, self.own_uids, exe, self.units)
+            or is_from_own_unit(unit, identifier)
+            or is_from_setgid_program(identifier, exe)
+        )
 
 
 DEFAULT_TRUST = Trust()

@@ -23,7 +23,6 @@ import contextlib
 import enum
 import itertools
 import math
-import os
 import pwd
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -35,8 +34,8 @@ from ..errors import InputError
 from ..message import Gap, LogMessage
 from .cursors import cursor_time, distance, identity, moved_on
 from .entries import FIELD_LINE_BYTES, ROOT, Trust
-from .journaldamage import DamageFinder
-from .journalfiles import JournalFiles
+from .journaldamage import DamageFinder, is_hollow
+from .journalfiles import JournalFiles, shown_path
 from .rawentries import SUPPRESSED_ID, RawEntries
 
 try:
@@ -161,7 +160,8 @@ class Journal:
             self._seek_time()
             return Found.START
         self._time = self._sound_time = cursor_time(cursor) or since
-        found = self._seek_cursor(cursor)
+        with self._translated():
+            found = self._seek_cursor(cursor)
         if found is None:
             self._cursor = None
             self._since += 1
@@ -262,7 +262,8 @@ class Journal:
 
     def machine_ids(self) -> list[str]:
         """Give the ids of the machines whose entries there are."""
-        return sorted(value.decode("ascii", "replace") for value in self._reader.query_unique("_MACHINE_ID"))
+        with self._translated():
+            return sorted(value.decode("ascii", "replace") for value in self._reader.query_unique("_MACHINE_ID"))
 
     # ---- reading
 
@@ -272,6 +273,17 @@ class Journal:
 
     def messages(self) -> Iterator[LogMessage | Gap]:
         """Yield what is there now; `cursor` is always that of the message yielded last."""
+        with self._translated():
+            yield from self._messages()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(f"{self.name}: {error.strerror or error}") from error
+
+    def _messages(self) -> Iterator[LogMessage | Gap]:
         convert = self._entries.convert
         while True:
             reader = self._reader
@@ -470,7 +482,7 @@ class Journal:
         return reached
 
     def _tell(self, damaged: list[Path]) -> None:
-        problems = [f"{path}: is damaged, some of its messages are lost" for path in damaged]
+        problems = [f"{shown_path(path)}: is damaged, some of its messages are lost" for path in damaged]
         self.problems += [problem for problem in problems if problem not in self.problems]
 
     def _check_usage(self) -> None:
@@ -520,7 +532,7 @@ class Journal:
         """Note which files cannot be read, and where the others end; raises InputError where none may be read."""
         readable, refused = self._files.readable()
         self._known = self._files.identities()
-        self.problems = [f"{path}: may not be read by this user" for path in refused]
+        self.problems = [f"{shown_path(path)}: may not be read by this user" for path in refused]
         ends = set()
         for path in readable:
             try:
@@ -528,10 +540,12 @@ class Journal:
             except InputError as error:
                 if path.exists():
                     reason = str(error).removeprefix(f"{self.name}: ")
-                    self.problems.append(f"{path}: is damaged and left out ({reason})")
+                    self.problems.append(f"{shown_path(path)}: is damaged and left out ({reason})")
                 continue
             with contextlib.suppress(OSError):
                 ends.add(reader._get_end() / 1e6)
+            if is_hollow(reader):
+                self.problems.append(f"{shown_path(path)}: is damaged, its messages cannot be found")
             reader.close()
         self._ends = sorted(ends, reverse=True)
 
@@ -559,7 +573,7 @@ def iter_journal_messages_follow(journal: Journal, *, poll_interval_s: float) ->
 def _name(options: JournalOptions) -> str:
     name = "journal"
     if options.directory is not None:
-        name = f"journal in {os.fsencode(options.directory).decode('utf-8', 'backslashreplace')}"
+        name = f"journal in {shown_path(options.directory)}"
     elif options.namespace is not None:
         name = f"journal of namespace {options.namespace}"
     return name + (f", machine {options.machine_id}" if options.machine_id else "")

@@ -20,9 +20,39 @@ class _Reader(Protocol):
 
     def close(self) -> None: ...
     def get_usage(self) -> int: ...
+    def add_match(self, match: str, /) -> None: ...
+    def flush_matches(self) -> None: ...
+    def seek_head(self) -> None: ...
     def _next(self) -> bool: ...
+    def _get_all(self) -> dict[str, bytes | list[bytes]]: ...
     def _get_start(self) -> int: ...
     def _get_end(self) -> int: ...
+
+
+def is_hollow(reader: _Reader) -> bool:
+    """Tell whether a file speaks of entries that cannot be found: its tables are overwritten (with zeros, by a crash).
+
+    libsystemd takes such a file for one in which nothing is selected. Takes a reader of that file alone, which it
+    leaves without matches.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        if not reader._get_end():
+            return False
+        reader.flush_matches()
+        reader.seek_head()
+        if not reader._next():
+            return True
+        fields = reader._get_all()
+        for name in ("_BOOT_ID", "SYSLOG_FACILITY"):
+            value = fields.get(name)
+            if isinstance(value, bytes):
+                reader.flush_matches()
+                reader.add_match(f"{name}={value.decode('ascii')}")
+                reader.seek_head()
+                if not reader._next():
+                    return True
+        reader.flush_matches()
+    return False
 
 
 class DamageFinder:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,6 +16,13 @@ from ..errors import InputError
 
 LOCAL_FOLDERS: Final = ("/var/log/journal", "/run/log/journal")
 MACHINE_ID: Final = "/etc/machine-id"
+# libsystemd looks into no other ones: not into a file system's lost+found, which nobody may read.
+MACHINE_FOLDER: Final = re.compile(r"[0-9a-fA-F-]{32,36}(?:\..+)?", re.DOTALL)
+
+
+def shown_path(path: str | Path) -> str:
+    """Give a path as text that any log and database take: a name may hold any bytes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 class JournalFiles(NamedTuple):
@@ -65,7 +73,8 @@ class JournalFiles(NamedTuple):
     def _folders(self) -> list[Path]:
         if self.directory is not None:
             folder = Path(self.directory)
-            return [folder, *(path for path in folder.iterdir() if path.is_dir())]
+            inner = [path for path in folder.iterdir() if MACHINE_FOLDER.fullmatch(path.name)]
+            return [folder, *(path for path in inner if path.is_dir())]
         try:
             machine = Path(MACHINE_ID).read_text(encoding="ascii").strip() or "*"
         except (OSError, ValueError):

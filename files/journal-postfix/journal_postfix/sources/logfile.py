@@ -49,13 +49,15 @@ class LogfileOptions:
     """What the operator says about log files; the defaults find everything out.
 
     `host` is taken for every message, whatever the lines say; `year` is that of a file's first line; `timezone` is that
-    of stamps without offset (None: the system's).
+    of stamps without offset (None: the system's). `own_host` is what the journal of this machine names it: lines with
+    its first label alone, which is what syslog daemons make of it, are its own.
     """
 
     format: str = "auto"
     host: str | None = None
     year: int | None = None
     timezone: tzinfo | None = None
+    own_host: str | None = None
 
 
 class Logfile:
@@ -404,4 +406,4 @@ def _iter_messages(
         yield from entries.iter_json_messages(blocks, options.host, offset, last_time or 0.0)
         return
     reader = stamps.StampReader(options.timezone, lambda stamp: logfile.year_of_first(stamp, options), last_time)
-    yield from SyslogReader(reader, options.host, lines_before).read(blocks, offset)
+    yield from SyslogReader(reader, options.host, lines_before, options.own_host).read(blocks, offset)

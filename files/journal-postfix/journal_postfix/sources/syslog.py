@@ -48,9 +48,15 @@ _PROTOCOL = re.compile(r"(?:<[0-9]{1,3}>)?1 (- )?")
 class SyslogReader:
     """Reads one file's lines in order; all its state is the time of the last message (and caches)."""
 
-    def __init__(self, stamps: StampReader, host: str | None, lines_before: LinesBefore) -> None:
+    def __init__(
+        self, stamps: StampReader, host: str | None, lines_before: LinesBefore, own_host: str | None = None
+    ) -> None:
         self._stamps = stamps
         self._host = host
+        # rsyslog takes the domain off its own host's name, and writes it in small letters.
+        full = own_host or ""
+        self._own_host = full
+        self._own_names = {name.lower() for name in (full, full.partition(".")[0]) if name}
         self._lines_before = lines_before
         self._heads: dict[str, tuple[str, str, int]] = {}
         # What has been found in the lines before: up to where, what, and where that line began.
@@ -95,7 +101,7 @@ class SyslogReader:
                     if colon and len(head) <= HEAD_CHARS and is_plain(found, rest):
                         if len(heads) >= HEADS:
                             heads.clear()
-                        heads[head] = (self._host or found.host, found.identifier, found.pid)
+                        heads[head] = (self._host or self._full(found.host), found.identifier, found.pid)
                     yield from self._headed(found, time, before, position)
                 elif text[:1] in _HABITS:
                     yield from self._unfolded(LogMessage(*known, time, text, position), before)
@@ -108,8 +114,11 @@ class SyslogReader:
         match = _PROTOCOL.match(line)
         if match and match[1] and line.startswith("<"):
             host, identifier, pid, text = read_protocol_head(line[match.end() :])
-            return LogMessage(self._host or host, identifier, pid, time, text, position)
+            return LogMessage(self._host or self._full(host), identifier, pid, time, text, position)
         return LogMessage(self._host or "", "", 0, time, line, position)
+
+    def _full(self, host: str) -> str:
+        return self._own_host if host.lower() in self._own_names else host
 
     def _headed(self, head: Head, time: float, before: int, position: int) -> Iterator[LogMessage]:
         host, identifier, pid, text = head
@@ -118,7 +127,9 @@ class SyslogReader:
         elif host == AMNESIAC:
             # A program of postlogd's that has not read main.cf yet; the file is of one machine.
             found = self._look_back(_HOST_OF_FILE, before, "", "")
-            host = found.host if found else host
+            host = self._full(found.host) if found else host
+        else:
+            host = self._full(host)
         message = LogMessage(host, identifier, pid, time, text, position)
         if text[:1] in _HABITS:
             return self._unfolded(message, before)
@@ -168,7 +179,7 @@ class SyslogReader:
         found = self._look_back(host, before, message.identifier if beginning else "", beginning)
         if found is None:
             return iter((message._replace(identifier=message.identifier or "postfix"),))
-        host = message.host if host != _NO_HOST else self._host or found.host
+        host = message.host if host != _NO_HOST else self._host or self._full(found.host)
         named = message._replace(host=host, identifier=found.identifier, pid=found.pid)
         return self._times(named, found.text, number, before)
 

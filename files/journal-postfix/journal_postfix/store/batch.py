@@ -65,8 +65,8 @@ class Group:
 class InputPosition(NamedTuple):
     """How far an input is stored: `position` is where to go on, `last_time` the time of the message before.
 
-    Of the journal, `position` counts entries, and `cursor` is the entry before. `is_journal` is also true of files that
-    journalctl printed.
+    Of the journal, `position` counts entries, and `cursor` is the entry before; `found` is when it was first looked at.
+    `is_journal` is also true of files that journalctl printed.
     """
 
     input_id: int
@@ -77,6 +77,7 @@ class InputPosition(NamedTuple):
     lines: int
     cursor: str | None = None
     is_journal: bool = False
+    found: float | None = None
 
 
 def _problem(message: LogMessage) -> str | None:
@@ -113,6 +114,7 @@ class Batch:
         """Each with how many messages came before it."""
         self.not_postfix: set[int] = set()
         """Which messages are foreign, forged, or no lines at all."""
+        self.forged_lines: set[int] = set()
         self.server_events: dict[EventKey, Group] = {}
         self.neighbour_events: list[tuple[int, tuple[Any, ...]]] = []
         """Line and columns (neighbour.COLUMNS) of what neighbours say about a mail."""
@@ -147,6 +149,7 @@ class Batch:
             action = "forged"
             component = ""
             self.not_postfix.add(line)
+            self.forged_lines.add(line)
             self.forged.setdefault((host, message.origin.replace("\0", "")), Group(message)).add(message.time)
         elif action == "unknown":
             self._add_unknown(host, component, message)

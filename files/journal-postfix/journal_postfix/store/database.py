@@ -8,7 +8,7 @@ Never builds SQL out of values.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -56,6 +56,16 @@ _REFUSED = (
 )
 
 
+# Nobody's fault, though PostgreSQL counts them otherwise: what was the primary server is a standby now, and a process
+# that was stopped for a while (its machine slept) had a transaction open.
+_PASSING = (
+    psycopg2.OperationalError,
+    psycopg2.InterfaceError,
+    psycopg2.errors.ReadOnlySqlTransaction,
+    psycopg2.errors.IdleInTransactionSessionTimeout,
+)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -68,7 +78,7 @@ def _translated() -> Iterator[None]:
         ) from (error)
     except psycopg2.errors.UndefinedTable as error:
         raise StoreError(f"database: {_first_line(error)}; run 'journal-postfix schema apply' first") from error
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+    except _PASSING as error:
         text = f"database: {_first_line(error)}; nothing that was stored is lost: run it again"
         raise StoreUnavailable(text) from error
     except psycopg2.Error as error:
@@ -89,11 +99,19 @@ def parse_dsn(dsn: str) -> dict[str, str]:
         raise ConfigurationError([f"database: is no connection string of libpq ({words} …)"]) from None
 
 
-class Database:
-    """One connection, opened at the first use and again after it was lost."""
+def _ignore() -> None:
+    pass
 
-    def __init__(self, dsn: str) -> None:
+
+class Database:
+    """One connection, opened at the first use and again after it was lost.
+
+    `on_answer` is called whenever the server has answered: a transaction of many slow statements is no hang.
+    """
+
+    def __init__(self, dsn: str, on_answer: Callable[[], None] = _ignore) -> None:
         self.dsn = dsn
+        self._on_answer = on_answer
         self._connection: Any = None
         self._settings: tuple[str, ...] = ()
 
@@ -171,38 +189,40 @@ class Database:
             raise
         self.execute("RELEASE SAVEPOINT attempt")
 
-    def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> int:
-        """Run one command; give the number of rows that it touched."""
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
         connection = self.connection()
         with _translated(), connection.cursor() as cursor:
+            yield cursor
+        self._on_answer()
+
+    def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> int:
+        """Run one command; give the number of rows that it touched."""
+        with self._cursor() as cursor:
             cursor.execute(sql, parameters or None)
             return int(cursor.rowcount)
 
     def fetch(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Run one query; give its rows."""
-        connection = self.connection()
-        with _translated(), connection.cursor() as cursor:
+        with self._cursor() as cursor:
             cursor.execute(sql, parameters or None)
             return list(cursor.fetchall())
 
     def fetch_dicts(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[dict[str, Any]]:
         """Run one query; give its rows by column name."""
-        connection = self.connection()
-        with _translated(), connection.cursor() as cursor:
+        with self._cursor() as cursor:
             cursor.execute(sql, parameters or None)
             names = [column.name for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def execute_values(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run `INSERT … VALUES %s …` for all rows at once."""
-        connection = self.connection()
-        with _translated(), connection.cursor() as cursor:
+        with self._cursor() as cursor:
             psycopg2.extras.execute_values(cursor, sql, rows, page_size=max(len(rows), 1))
 
     def copy(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run `COPY … FROM STDIN` (text format) with the rows."""
-        connection = self.connection()
-        with _translated(), connection.cursor() as cursor:
+        with self._cursor() as cursor:
             data = "".join([copy_line(row) for row in rows]).encode()
             cursor.copy_expert(sql, io.BytesIO(data), 1 << 18)
 

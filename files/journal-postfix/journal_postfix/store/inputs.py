@@ -18,6 +18,7 @@ HOST_LOCKS: Final = 64
 MAX_UNIT: Final = 255
 MAX_ORIGINS: Final = 200
 OTHER_ORIGIN: Final = "(others)"
+HEARD_S: Final = 120.0
 
 
 class Heartbeat(NamedTuple):
@@ -74,6 +75,15 @@ def beat(database: Database, state: Heartbeat) -> None:
         "lines_per_second = excluded.lines_per_second, problem = excluded.problem",
         state._replace(started=timestamp(state.started)),  # type: ignore[arg-type]
     )
+
+
+def is_heard(database: Database, name: str) -> bool:
+    """Tell whether a daemon of this name is at work: it has been heard of within HEARD_S."""
+    query = (
+        "SELECT FROM daemon_state WHERE name = %s AND state NOT IN ('stopped', 'replaced') "
+        "AND heartbeat > now() - %s * INTERVAL '1 second'"
+    )
+    return bool(database.fetch(query, (name, HEARD_S)))
 
 
 def keep_forged(database: Database, batch: Batch) -> None:

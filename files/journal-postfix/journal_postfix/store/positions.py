@@ -41,14 +41,24 @@ def known_journal(database: Database, identity: str) -> InputPosition | None:
     """Find where to go on in a journal, known by whose it is; None if nothing of it was read yet."""
     head = identity.encode("utf-8", "surrogateescape")
     rows = database.fetch(
-        "SELECT input_id, name, position, last_time, lines, cursor FROM input_position "
+        "SELECT input_id, name, position, last_time, lines, cursor, updated FROM input_position "
         "WHERE kind = 'journal' AND head_bytes = %s AND head_sha256 = %s",
         (len(head), _sha256(head)),
     )
     if not rows:
         return None
-    input_id, name, position, last_time, lines, cursor = rows[0]
-    return InputPosition(input_id, "journal", name, position, seconds(last_time), lines, cursor, is_journal=True)
+    input_id, name, position, last_time, lines, cursor, updated = rows[0]
+    known = InputPosition(input_id, "journal", name, position, seconds(last_time), lines, cursor, is_journal=True)
+    return known if cursor is not None else known._replace(found=seconds(updated))
+
+
+def stored_cursor(database: Database, identity: str) -> str | None:
+    """Find the entry of a journal that was stored last; by a view, as `status` is for readers too."""
+    rows = database.fetch(
+        "SELECT cursor FROM input_state WHERE kind = 'journal' AND head_sha256 = %s",
+        (_sha256(identity.encode("utf-8", "surrogateescape")),),
+    )
+    return rows[0][0] if rows else None
 
 
 def find_journal(database: Database, name: str, identity: str) -> InputPosition:

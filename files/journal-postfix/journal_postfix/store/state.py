@@ -71,12 +71,12 @@ def lines(database: Database) -> Lines:
         database.fetch(
             "SELECT CASE WHEN component = ANY(%s) THEN 'neighbour' "
             "WHEN action IN ('unknown', 'foreign', 'forged', 'covered', 'set aside') THEN action ELSE '' END, "
-            "sum(lines)::bigint FROM line_counter GROUP BY 1",
+            "sum(lines)::bigint FROM line_count GROUP BY 1",
             (list(NEIGHBOURS),),
         )
     )
     # What a refused row was made of stands in the table; its lines were counted under their own action.
-    aside = database.fetch("SELECT count(*) FROM set_aside")[0][0]
+    aside = database.fetch("SELECT count(*) FROM line_set_aside")[0][0]
     return Lines(
         read=sum(by_action.values()),
         understood=by_action.get("", 0),
@@ -100,7 +100,7 @@ def daemons(database: Database) -> list[dict[str, Any]]:
     """List what the daemons last said of themselves; `silent_s` is how long ago, in seconds."""
     return database.fetch_dicts(
         "SELECT name, host, pid, version, started, heartbeat, state, lag, lines_per_second, problem, "
-        "extract(epoch FROM now() - heartbeat)::float8 AS silent_s FROM daemon_state ORDER BY name"
+        "extract(epoch FROM now() - heartbeat)::float8 AS silent_s FROM daemon_report ORDER BY name"
     )
 
 
@@ -117,10 +117,20 @@ def forged(database: Database, limit: int) -> list[dict[str, Any]]:
     """List who logged lines that claim to be Postfix's, the last first; `is_new`: within the last day."""
     return database.fetch_dicts(
         "SELECT host, origin, lines, first_time, last_time, identifier, sample, "
-        "last_time > now() - INTERVAL '1 day' AS is_new FROM forged_line "
+        "last_time > now() - INTERVAL '1 day' AS is_new FROM line_forged "
         "ORDER BY last_time DESC, host, origin LIMIT %s",
         (limit,),
     )
+
+
+def cleanup_state(database: Database) -> dict[str, Any] | None:
+    """Give the last run of cleanup, or None; `silent_s`: how long ago one last succeeded, or the first began."""
+    rows = database.fetch_dicts(
+        "SELECT began, ended, deleted, error, extract(epoch FROM ended - began)::float8 AS duration_s, ("
+        "SELECT extract(epoch FROM now() - coalesce(max(ended) FILTER (WHERE error IS NULL), min(began)))::float8 "
+        "FROM cleanup_report) AS silent_s FROM cleanup_report ORDER BY cleanup_run_id DESC LIMIT 1"
+    )
+    return rows[0] if rows else None
 
 
 def counts(database: Database) -> Counts:
@@ -164,15 +174,15 @@ def totals(database: Database) -> Totals:
     version, size = database.fetch("SELECT current_setting('server_version'), pg_database_size(current_database())")[0]
     last_time, last_stored = database.fetch("SELECT max(last_time), max(updated) FROM input_state")[0]
     if last_time is None:
-        last_time = database.fetch("SELECT max(last_time) FROM line_counter")[0][0]
-    servers = database.fetch("SELECT host, instance FROM mail_server ORDER BY host, instance")
+        last_time = database.fetch("SELECT max(last_time) FROM line_count")[0][0]
+    servers = database.fetch("SELECT host, instance FROM mail_host ORDER BY host, instance")
     return Totals(version.split()[0], size, last_time, last_stored, [(host, instance) for host, instance in servers])
 
 
 def unknown_lines(database: Database, limit: int | None) -> list[dict[str, Any]]:
     """List the lines that were not understood, grouped by shape, the most frequent first."""
     return database.fetch_dicts(
-        "SELECT host, component, lines, first_time, last_time, identifier, sample, shape FROM unknown_line "
+        "SELECT host, component, lines, first_time, last_time, identifier, sample, shape FROM line_unknown "
         "ORDER BY lines DESC, last_time DESC, host, component, shape LIMIT %s",
         (limit,),
     )
@@ -181,7 +191,8 @@ def unknown_lines(database: Database, limit: int | None) -> list[dict[str, Any]]
 def set_aside_lines(database: Database, limit: int | None) -> list[dict[str, Any]]:
     """List the lines whose rows the database refused, the newest first."""
     rows = database.fetch_dicts(
-        'SELECT host, "time", line, reason, stored FROM set_aside ORDER BY "time" DESC, set_aside_id DESC LIMIT %s',
+        'SELECT host, "time", line, reason, stored FROM line_set_aside '
+        'ORDER BY "time" DESC, set_aside_id DESC LIMIT %s',
         (limit,),
     )
     for row in rows:

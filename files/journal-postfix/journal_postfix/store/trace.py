@@ -51,7 +51,7 @@ _NEAREST: Final = f"{_COLUMNS} strpos(lower(queue_id), lower(%s)) > 0 ORDER BY b
 
 _EVENTS: Final = """
 SELECT mail_id, "time", component, action, linked_queue_id, detail
-FROM mail_event WHERE mail_id = ANY(%s) ORDER BY mail_id, "time"
+FROM mail_note WHERE mail_id = ANY(%s) ORDER BY mail_id, "time"
 """
 
 
@@ -116,14 +116,17 @@ def load_stories(database: Database, mail_ids: list[int]) -> list[Record]:
     A recipient, or the last leg that it was handed on to (`final`), has as `neighbours` those that are surely or by
     good evidence about it.
     """
-    records = load_mails(database, mail_ids)
-    events: dict[int, list[dict[str, Any]]] = {}
-    for row in database.fetch_dicts(_EVENTS, (mail_ids,)):
-        row["queue_id"] = row.pop("linked_queue_id")
-        events.setdefault(row.pop("mail_id"), []).append(present(row))
-    for record in records:
-        record["events"] = events.get(record["mail_id"], [])
-    _add_neighbours(database, records)
+    with database.transaction():
+        # One state of the database for all queries: what cleanup deletes meanwhile is still there, or was never.
+        database.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        records = load_mails(database, mail_ids)
+        events: dict[int, list[dict[str, Any]]] = {}
+        for row in database.fetch_dicts(_EVENTS, (mail_ids,)):
+            row["queue_id"] = row.pop("linked_queue_id")
+            events.setdefault(row.pop("mail_id"), []).append(present(row))
+        for record in records:
+            record["events"] = events.get(record["mail_id"], [])
+        _add_neighbours(database, records)
     return records
 
 

@@ -19,7 +19,6 @@ from ..extract import Delivery, Effect
 from ..merge import IN_DELIVERY_S, LATE_S, QueueEntries, QueueEntry, recipient_key
 from ..session import Sessions
 from .batch import Batch, Group, InputPosition, printable_host
-from .coverage import cover
 from .database import WAIT_SETTINGS, Database, RowRefused, timestamp
 from .health import count_server_events
 from .inputs import keep_forged, lock_hosts, record_gaps
@@ -47,6 +46,7 @@ from .rows import (
     shown_sender,
     to_row,
 )
+from .seams import leave_out_known
 from .sessions import keep_sessions, load_sessions
 
 Row = TypeVar("Row")
@@ -124,7 +124,7 @@ class Writer:
             if begins is not None:
                 self._advance(begins, ends_at, last_time, cursor, len(batch))
                 record_gaps(database, begins.input_id, [gap for _, gap in batch.gaps], begins.last_time)
-                cover(database, batch, begins)
+                leave_out_known(database, batch, begins)
                 # What is left may need the servers anew.
                 self._know_servers(batch)
             refused: list[tuple[list[int], str]] = []

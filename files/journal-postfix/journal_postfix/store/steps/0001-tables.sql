@@ -270,31 +270,26 @@ COMMENT ON COLUMN input_position.position IS
 'Where to go on: byte offset in the uncompressed log. Of a journal: how many entries were read; cursor tells where';
 COMMENT ON COLUMN input_position.cursor IS 'The journal''s entry that was read last';
 
-CREATE TABLE input_coverage (
-    coverage_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+CREATE TABLE input_told (
+    input_told_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     input_id bigint NOT NULL REFERENCES input_position (input_id),
     is_journal boolean NOT NULL,
     host text NOT NULL,
-    program text NOT NULL,
+    base timestamptz NOT NULL,
     began timestamptz NOT NULL,
     ended timestamptz NOT NULL,
-    is_whole boolean NOT NULL,
-    is_closed boolean NOT NULL,
-    head bytea NOT NULL,
-    tail bytea NOT NULL,
-    matched bytea NOT NULL
+    told bytea NOT NULL,
+    left_out bytea NOT NULL
 );
-COMMENT ON TABLE input_coverage IS
-'Which stretches of time an input has covered without a gap: the same lines from a source of another kind are skipped';
-COMMENT ON COLUMN input_coverage.program IS 'First part of the syslog identifier';
-COMMENT ON COLUMN input_coverage.is_whole IS 'False while it may be a selection of lines: then only its ends count';
-COMMENT ON COLUMN input_coverage.is_closed IS 'A gap follows: the next line begins another stretch';
-COMMENT ON COLUMN input_coverage.head IS 'Microseconds and hash of each line of its first seconds (64 bit each)';
-COMMENT ON COLUMN input_coverage.tail IS 'The same of its last seconds';
-COMMENT ON COLUMN input_coverage.matched IS
-'coverage_id, microseconds and hash of the lines of other stretches'' ends that were skipped last';
-CREATE INDEX input_coverage_own ON input_coverage (input_id, host, program, coverage_id);
-CREATE INDEX input_coverage_time ON input_coverage (host, program, ended);
+-- Hashes cannot be compressed, and need not be tried to.
+ALTER TABLE input_told ALTER COLUMN told SET STORAGE EXTERNAL, ALTER COLUMN left_out SET STORAGE EXTERNAL;
+COMMENT ON TABLE input_told IS
+'Which lines each input has told: a source of another kind that tells the same is not counted twice';
+COMMENT ON COLUMN input_told.told IS
+'Of each line that was stored: a hash (64 bit), and tenths of a second since base (16 bit, little-endian)';
+COMMENT ON COLUMN input_told.left_out IS 'The same of the lines of others for which lines of this one were left out';
+CREATE INDEX input_told_own ON input_told (input_id, host, input_told_id);
+CREATE INDEX input_told_time ON input_told (host, ended);
 
 CREATE TABLE input_missing (
     input_missing_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -326,7 +321,7 @@ CREATE TABLE daemon_state (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE daemon_state IS 'What each daemon that follows a journal last said of itself';
 COMMENT ON COLUMN daemon_state.name IS 'What it follows';
-COMMENT ON COLUMN daemon_state.state IS 'catching up, following, waiting, or stopped';
+COMMENT ON COLUMN daemon_state.state IS 'catching up, following, waiting, reloading, stopped, or replaced: the daemon follows something else since';
 COMMENT ON COLUMN daemon_state.lag IS 'Seconds for which the oldest entry had been waiting that was not stored yet';
 COMMENT ON COLUMN daemon_state.problem IS 'What keeps it from reading (all of) the journal';
 

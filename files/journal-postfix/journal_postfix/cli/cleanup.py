@@ -1,0 +1,72 @@
+"""cleanup: deletes what is older than the retention; a timer runs it daily."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from typing import Final
+
+from ..settings import Settings
+from ..store import Database, require_current_schema
+from ..store.cleaning import Cleaned, CleanupRunning, Retention, clean_up
+from .text import count_text, json_line
+
+NAME = "cleanup"
+HELP = "delete what is older than the retention (retention_days and the like); a timer does this daily"
+
+# What people want to know; --json has all.
+SHOWN: Final = {"mails": "mail", "recipients": "recipient", "rejections": "rejection"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--dry-run", action="store_true", help="delete nothing; only count what would be deleted")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Delete, or count; another cleanup that is at work does it as well."""
+    retention = Retention(
+        settings.retention_days,
+        settings.retention_days_rejected,
+        settings.retention_days_unknown,
+        settings.close_after_days,
+    )
+    with contextlib.closing(Database(settings.database)) as database:
+        require_current_schema(database)
+        try:
+            cleaned = clean_up(database, retention, dry_run=arguments.dry_run)
+        except CleanupRunning as error:
+            print(json_line({"skipped": str(error)}) if arguments.json else f"{error}: nothing to do")
+            return 0
+    if arguments.json:
+        print(
+            json_line(
+                {
+                    "began": cleaned.began,
+                    "duration_s": round(cleaned.duration_s, 3),
+                    "dry_run": arguments.dry_run,
+                    "deleted": cleaned.deleted,
+                }
+            )
+        )
+    else:
+        print(f"{'would delete' if arguments.dry_run else 'deleted'} {_told(cleaned)}")
+    return 0
+
+
+def deleted_text(deleted: dict[str, int]) -> str:
+    """Say what was deleted.
+
+    >>> deleted_text({"mails": 1204, "recipients": 1, "processes": 3})
+    '1,204 mails, 1 recipient, 3 rows of other kinds'
+    """
+    parts = [count_text(deleted[name], noun) for name, noun in SHOWN.items() if deleted.get(name)]
+    others = sum(count for name, count in deleted.items() if name not in SHOWN)
+    if others:
+        parts.append(f"{others:,} {'row' if others == 1 else 'rows'} of other kinds")
+    return ", ".join(parts) or "nothing"
+
+
+def _told(cleaned: Cleaned) -> str:
+    return f"{deleted_text(cleaned.deleted)}, in {cleaned.duration_s:.1f} s"

@@ -1,0 +1,71 @@
+"""The connection: which of the server's refusals pass by themselves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from journal_postfix.errors import StoreError, StoreUnavailable
+from journal_postfix.store import Database
+
+pytestmark = pytest.mark.one_postgres
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[Database]:
+    with closing(Database(database)) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "25006",  # read-only: a standby, after a failover
+        "40001",  # serialization failure
+        "40P01",  # deadlock
+        "53100",  # disk full
+        "53200",  # out of memory
+        "55P03",  # lock not available
+        "57014",  # cancelled, or the statement's time is over
+        "57P01",  # the administrator ended it
+        "58030",  # input or output error
+    ],
+)
+def test_what_passes_is_tried_again(connection: Database, state: str) -> None:
+    with pytest.raises(StoreUnavailable):
+        connection.execute(f"DO $$ BEGIN RAISE EXCEPTION 'trouble' USING errcode = '{state}'; END $$")
+
+
+@pytest.mark.parametrize("state", ["42501", "42P01", "42703", "XX000"])
+def test_what_does_not_pass_is_not(connection: Database, state: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        connection.execute(f"DO $$ BEGIN RAISE EXCEPTION 'trouble' USING errcode = '{state}'; END $$")
+    assert not isinstance(caught.value, StoreUnavailable)
+
+
+def test_a_server_that_only_reads_may_become_one_that_writes(connection: Database) -> None:
+    connection.execute("SET default_transaction_read_only = on")
+    with pytest.raises(StoreUnavailable, match="read-only transaction"):
+        connection.execute("INSERT INTO mail_server (host, instance) VALUES ('mx', 'postfix')")
+
+
+def test_a_process_that_slept_within_a_transaction_tries_again(connection: Database) -> None:
+    connection.configure("SET idle_in_transaction_session_timeout = '50ms'")
+    with pytest.raises(StoreUnavailable), connection.transaction():
+        time.sleep(0.3)
+    assert connection.fetch("SELECT 1") == [(1,)]
+
+
+def test_each_answer_is_a_sign_of_life(database: str) -> None:
+    answers = []
+    with closing(Database(database, lambda: answers.append(1))) as connection:
+        with connection.transaction():
+            connection.fetch("SELECT 1")
+            connection.copy("COPY mail_server (host, instance) FROM STDIN", [("mx", "postfix")])
+        assert len(answers) == 4
+        with pytest.raises(StoreError):
+            connection.execute("nonsense")
+        assert len(answers) == 4
