@@ -221,7 +221,7 @@ def forged(machine: Machine) -> str:
     send(machine, 10)
     come(machine, 10)
     machine.run("useradd --create-home mallory; usermod --append --groups users mallory")
-    rows = f"pg_dump --data-only -t delivery_from -t delivery_to -t mail_event -t noqueue {DATABASE} | sort"
+    rows = f"pg_dump --data-only -t delivery_from -t delivery_to -t mail_event -t noqueue {DATABASE} | grep -v restrict"
     before = machine.run(rows)
     open_id = machine.sql("SELECT queue_id FROM delivery_from LIMIT 1")
     uid = machine.run("id -u mallory").strip()
@@ -242,6 +242,8 @@ END
         """,
         user="mallory",
     )
+    # The image has no PAM module that would say where the user's manager may put its sockets.
+    machine.drop_in("user@.service", "[Service]\nPAMName=\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\n")
     machine.run(f"systemctl start user@{uid}; systemctl is-active user@{uid}")
     machine.run(
         f"export XDG_RUNTIME_DIR=/run/user/{uid}; "
@@ -254,11 +256,16 @@ END
     units = machine.run(fields).split()
     machine.catch_up()
     after = machine.run(rows)
-    must(before == after, f"the forged lines have changed rows:\n{after}")
+    must(before == after, "the forged lines have changed rows")
     must(gaps(machine) == "no gap", f"a forged gap was taken: {gaps(machine)}")
     report = json.loads(machine.run("journal-postfix status --json", user=USER, check=False))
     found = {row["origin"]: row["lines"] for row in report["forged"]}
     must(found and all(f"uid {uid}" in origin for origin in found), f"status shows {found}")
+    logged = machine.run(
+        f"journalctl -q -o short _UID={uid} SYSLOG_IDENTIFIER=postfix/qmgr SYSLOG_IDENTIFIER=postfix/smtp"
+    )
+    lines = len(logged.splitlines())
+    must(sum(found.values()) == lines, f"status shows {found}, the journal has {lines}:\n{logged}")
     return f"nothing changed; status shows {found}; as a user's unit: {units}; {wrongs(machine)[-1]!r}"
 
 

@@ -159,6 +159,24 @@ def test_other_facilities_are_not_read_unless_named(tmp_path: Path) -> None:
     assert texts(read_all(tmp_path, facilities=("2", "16"))) == ["1", "3"]
 
 
+def test_of_the_facility_that_logger_takes_only_what_is_forged_is_given(tmp_path: Path) -> None:
+    by_user = {"SYSLOG_FACILITY": "1", "_UID": "1000", "_SYSTEMD_UNIT": "session-3.scope", "_EXE": "/usr/bin/logger"}
+    entries = [
+        entry(1, "ABCDEF: removed", **by_user),
+        entry(2, "ABCDEF: removed", SYSLOG_FACILITY="1"),
+        entry(3, "anything", **by_user | {"SYSLOG_IDENTIFIER": "backup"}),
+        entry(4, "ABCDEF: removed", **by_user | {"SYSLOG_FACILITY": "2"}),
+    ]
+    write_journal(tmp_path / "system.journal", entries)
+
+    def found(facilities: tuple[str, ...]) -> list[tuple[float, bool]]:
+        messages = read_all(tmp_path, facilities=facilities)
+        return [(message.time - BEGIN, message.trusted) for message in messages if isinstance(message, LogMessage)]
+
+    assert found(("2",)) == [(1, False), (4, False)]
+    assert found(("1",)) == [(1, False), (2, True), (3, False)]
+
+
 def test_neighbours_are_read_whatever_their_facility(tmp_path: Path) -> None:
     entries = [
         entry(1, SYSLOG_IDENTIFIER="rspamd", SYSLOG_FACILITY="3", _UID="111", _SYSTEMD_UNIT="rspamd.service"),

@@ -36,7 +36,7 @@ from .cursors import cursor_time, distance, identity, moved_on
 from .entries import FIELD_LINE_BYTES, ROOT, Trust
 from .journaldamage import DamageFinder, is_hollow
 from .journalfiles import JournalFiles, shown_path
-from .rawentries import SUPPRESSED_ID, RawEntries
+from .rawentries import SUPPRESSED_ID, USER_FACILITY, RawEntries
 
 try:
     from systemd import _reader
@@ -110,7 +110,7 @@ class Journal:
         self.problems: list[str] = []
         self._identifiers = {one: name for name, all_ in self._options.neighbours.items() for one in all_}
         trust = Trust(self._options.own_uids, self._options.units, self._identifiers)
-        self._entries = RawEntries(trust, self._options.host)
+        self._entries = RawEntries(trust, self._options.host, self._options.facilities)
         self._cursor: str | None = None  # of the last entry given, as far as `_uncounted` is 0
         self._uncounted = 0  # entries given since
         self._pending = False  # the reader stands at an entry that is still to be given
@@ -537,7 +537,7 @@ class Journal:
     def _add_matches(self, reader: _reader._Reader) -> None:
         """Select what may be mail's, and what journald says about lines that it dropped."""
         options = self._options
-        for facility in options.facilities:
+        for facility in {*options.facilities, USER_FACILITY}:
             reader.add_match(f"SYSLOG_FACILITY={facility}")
         reader.add_disjunction()
         for identifier in sorted(self._identifiers):
