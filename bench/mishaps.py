@@ -23,7 +23,7 @@ journal.connect("/run/systemd/journal/socket")
 fields = ["MESSAGE=Suppressed 1000 messages from postfix@-.service", "MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e",
     "N_DROPPED=1000", "OBJECT_SYSTEMD_UNIT=postfix@-.service", "_TRANSPORT=driver", "_UID=0",
     "_SYSTEMD_UNIT=postfix@-.service", "SYSLOG_IDENTIFIER=postfix/qmgr", "SYSLOG_FACILITY=2"]
-journal.send("\\n".join(fields).encode())
+journal.send("\\n".join([*fields, ""]).encode())
 """
 
 
