@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import shutil
 import struct
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -155,6 +157,24 @@ def test_other_facilities_are_not_read_unless_named(tmp_path: Path) -> None:
     write_journal(tmp_path / "system.journal", entries)
     assert texts(read_all(tmp_path)) == ["1"]
     assert texts(read_all(tmp_path, facilities=("2", "16"))) == ["1", "3"]
+
+
+def test_of_the_facility_that_logger_takes_only_what_is_forged_is_given(tmp_path: Path) -> None:
+    by_user = {"SYSLOG_FACILITY": "1", "_UID": "1000", "_SYSTEMD_UNIT": "session-3.scope", "_EXE": "/usr/bin/logger"}
+    entries = [
+        entry(1, "ABCDEF: removed", **by_user),
+        entry(2, "ABCDEF: removed", SYSLOG_FACILITY="1"),
+        entry(3, "anything", **by_user | {"SYSLOG_IDENTIFIER": "backup"}),
+        entry(4, "ABCDEF: removed", **by_user | {"SYSLOG_FACILITY": "2"}),
+    ]
+    write_journal(tmp_path / "system.journal", entries)
+
+    def found(facilities: tuple[str, ...]) -> list[tuple[float, bool]]:
+        messages = read_all(tmp_path, facilities=facilities)
+        return [(message.time - BEGIN, message.trusted) for message in messages if isinstance(message, LogMessage)]
+
+    assert found(("2",)) == [(1, False), (4, False)]
+    assert found(("1",)) == [(1, False), (2, True), (3, False)]
 
 
 def test_neighbours_are_read_whatever_their_facility(tmp_path: Path) -> None:
@@ -496,6 +516,62 @@ def test_files_that_are_deleted_are_read_to_their_end_first(tmp_path: Path) -> N
         for file in archived(tmp_path):
             file.unlink()
         assert texts(next_messages(journal, 3)) == ["2", "4", "6"]
+
+
+def vacuum(path: Path) -> None:
+    """Delete a file as journald does: overwritten, so that who reads it finds zeros."""
+    subprocess.run(["fallocate", "--punch-hole", f"--length={path.stat().st_size}", path], check=True)
+    path.unlink()
+
+
+@pytest.mark.parametrize("is_at_end", [False, True])
+@pytest.mark.parametrize("begin", [2, 900])
+def test_what_is_vacuumed_while_it_is_read_is_not_passed_over(tmp_path: Path, begin: int, is_at_end: bool) -> None:
+    path = tmp_path / "system.journal"
+    write_journal(path, [*(entry(number) for number in range(1000)), filler(1000), entry(1001)])
+    with Journal(options(tmp_path)) as journal:
+        journal.seek(None, BEGIN)
+        messages = journal.messages()
+        next(messages)
+        committed = journal.cursor()
+        assert len(list(itertools.islice(messages, begin - 1))) == begin - 1
+        vacuum(archived(tmp_path)[0])
+        with pytest.raises(InputError, match="cannot be read twice alike"):
+            list(messages) if is_at_end else journal.cursor()
+    found = read_all(tmp_path, committed)
+    assert texts(found) == ["[vacuumed]", "1001"]
+    assert isinstance(found[0], Gap)
+    assert (found[0].begins, found[0].ends) == (BEGIN, BEGIN + 1001)
+
+
+def test_what_is_vacuumed_behind_the_last_commit_is_a_gap(tmp_path: Path) -> None:
+    path = tmp_path / "system.journal"
+    write_journal(path, [*(entry(number) for number in range(1000)), filler(1000), entry(1001)])
+    with Journal(options(tmp_path)) as journal:
+        journal.seek(None, BEGIN)
+        messages = journal.messages()
+        next(messages)
+        assert journal.cursor() is not None
+        vacuum(archived(tmp_path)[0])
+        given = list(messages)
+    assert texts(given) == ["[vacuumed]", "1001"]
+    assert isinstance(given[0], Gap)
+    assert (given[0].begins, given[0].ends) == (BEGIN, BEGIN + 1001)
+
+
+def test_vacuum_of_what_was_read_before_the_last_commit_disturbs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "system.journal"
+    later = [entry(number) for number in range(2, 100)]
+    write_journal(path, [entry(1), filler(1), *later, filler(100), entry(101)])
+    with Journal(options(tmp_path)) as journal:
+        messages = journal.messages()
+        given = list(itertools.islice(messages, 10))
+        committed = journal.cursor()
+        vacuum(archived(tmp_path)[0])
+        given += itertools.islice(messages, 20)
+        assert journal.cursor() != committed
+        given += messages
+    assert texts(given) == [str(number) for number in (*range(1, 100), 101)]
 
 
 def test_journal_that_begins_later_is_followed(tmp_path: Path) -> None:

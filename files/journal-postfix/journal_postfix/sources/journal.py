@@ -10,10 +10,10 @@ numbers, then the clock since boot, then the time of day), so a clock that is se
 journald goes on. Entries come raw from the base class of systemd.journal.Reader, which converts nothing.
 
 What happens to the files in the meantime is looked at only when there is nothing more to read in those that are open
-(`_see_to_files`): a file that was deleted stays readable until then. Where the entry that we stand at is gone by
-then, or was when reading began, what follows it may be gone too: that is a gap of kind 'vacuumed', unless the next
-entry has the next sequence number. libsystemd drops a damaged file without a word when it comes to the damage; it is
-noticed by the disk usage that it tells, and what is lost is a gap of kind 'damaged'.
+(`_see_to_files`): a file that was deleted stays readable until then, unless journald vacuumed it. Where the entry that
+we stand at is gone by then, or was when reading began, what follows it may be gone too: that is a gap of kind
+'vacuumed', unless the next entry has the next sequence number. libsystemd drops a damaged file without a word when it
+comes to the damage; it is noticed by the disk usage that it tells, and what is lost is a gap of kind 'damaged'.
 systemd: src/libsystemd/sd-journal/sd-journal.c; sd_journal_get_cursor(3), sd_journal_process(3).
 """
 
@@ -36,7 +36,7 @@ from .cursors import cursor_time, distance, identity, moved_on
 from .entries import FIELD_LINE_BYTES, ROOT, Trust
 from .journaldamage import DamageFinder, is_hollow
 from .journalfiles import JournalFiles, shown_path
-from .rawentries import SUPPRESSED_ID, RawEntries
+from .rawentries import SUPPRESSED_ID, USER_FACILITY, RawEntries
 
 try:
     from systemd import _reader
@@ -110,7 +110,7 @@ class Journal:
         self.problems: list[str] = []
         self._identifiers = {one: name for name, all_ in self._options.neighbours.items() for one in all_}
         trust = Trust(self._options.own_uids, self._options.units, self._identifiers)
-        self._entries = RawEntries(trust, self._options.host)
+        self._entries = RawEntries(trust, self._options.host, self._options.facilities)
         self._cursor: str | None = None  # of the last entry given, as far as `_uncounted` is 0
         self._uncounted = 0  # entries given since
         self._pending = False  # the reader stands at an entry that is still to be given
@@ -157,8 +157,7 @@ class Journal:
         self._time = self._sound_time = since
         self._since = max(round((since or 0.0) * 1e6), 0)
         if cursor is None:
-            self._seek_time()
-            return Found.START
+            return self._seek_time()
         self._time = self._sound_time = cursor_time(cursor) or since
         with self._translated():
             found = self._seek_cursor(cursor)
@@ -170,9 +169,10 @@ class Journal:
             return Found.NEXT
         return found
 
-    def _seek_time(self) -> None:
+    def _seek_time(self) -> Found:
         self._standing = self._pending = False
         self._reader.seek_realtime(self._since)
+        return Found.START
 
     def _seek_cursor(self, cursor: str) -> Found | None:
         """Go behind an entry or to what follows it; None if the cursor is none.
@@ -230,14 +230,16 @@ class Journal:
 
     def cursor(self) -> str | None:
         """Give the cursor of the entry given last: reading goes on behind it. None if there is none yet."""
-        if self._uncounted:
-            try:
-                self._cursor = self._reader._get_cursor()
-            except OSError:
-                self._count_again()
-                self._broken = True
-            self._uncounted = 0
-        self._check_usage()
+        with self._translated():
+            self._see_to_vanished()
+            if self._uncounted:
+                try:
+                    self._cursor = self._reader._get_cursor()
+                except OSError:
+                    self._count_again()
+                    self._broken = True
+                self._uncounted = 0
+            self._check_usage()
         return self._cursor
 
     def oldest(self) -> float | None:
@@ -311,6 +313,8 @@ class Journal:
                 if message is not None:
                     self.position += 1
                     yield message
+                    if reader is not self._reader:
+                        break
             else:
                 if not self._see_to_files():
                     return
@@ -396,6 +400,8 @@ class Journal:
 
         What is readable behind the damage comes first.
         """
+        if self._see_to_vanished():
+            return True
         damaged = self._find_dropped(at)
         if not damaged:
             return False
@@ -411,19 +417,34 @@ class Journal:
         self._reader.close()
         self._reader = self._open()
         self._usage = self._reader.get_usage()
-        if cursor is None:
-            self._seek_time()
-        else:
-            self._seek_cursor(cursor)
+        found = self._seek_time() if cursor is None else self._seek_cursor(cursor)
         self._gaps = gaps
         if count:
             count -= self._pending
             self._pending = False
-            if not all(self._reader._next() for _ in range(count)):
+            is_same = found in {Found.START, Found.EXACT} and all(self._reader._next() for _ in range(count))
+            if not is_same or self._reader._get_realtime() / 1e6 != self._time:
                 raise InputError(f"{self.name}: cannot be read twice alike; its files are damaged or change")
             self._cursor = self._reader._get_cursor()
             self._standing = True
             self._uncounted = 0
+
+    def _see_to_vanished(self) -> bool:
+        """Read again what was read since the last commit if files are gone; say whether that was so.
+
+        Journald overwrites with zeros what it vacuums, and libsystemd drops such a file without a word, in the middle
+        of it perhaps. Where the entry of the cursor is still there so is all behind it. Raises InputError where it is
+        not: what was read since must not be taken for all that there was.
+        """
+        is_reading = self._uncounted or self._pending
+        if not is_reading or self._reader.get_usage() >= self._usage or self._known <= self._files.identities():
+            return False
+        if self._uncounted:
+            self._look_at_files()
+            self._count_again()
+        else:
+            self._reopen()
+        return True
 
     def _skip_damage(self, damaged: list[Path]) -> bool:
         """Look for a readable entry behind damage, and stand there before it.
@@ -516,7 +537,7 @@ class Journal:
     def _add_matches(self, reader: _reader._Reader) -> None:
         """Select what may be mail's, and what journald says about lines that it dropped."""
         options = self._options
-        for facility in options.facilities:
+        for facility in {*options.facilities, USER_FACILITY}:
             reader.add_match(f"SYSLOG_FACILITY={facility}")
         reader.add_disjunction()
         for identifier in sorted(self._identifiers):

@@ -8,12 +8,15 @@ the entries of one process have in common is looked up as a whole.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from ..message import Gap, LogMessage
 from .entries import FIELD_VALUES, FIELDS, WRAPPED, Trust, is_neighbour_unit, is_postfix_unit, message_from_fields
 from .lines import LINE_BYTES
 
+# What logger(1) and syslog(3) take if they are told nothing: so who does not know better forges Postfix's lines.
+USER_FACILITY: Final = "1"
 SUPPRESSED_ID: Final = "a596d6fe7bfa4994828e72309e95d61e"  # SD_MESSAGE_JOURNAL_DROPPED
 HEADS: Final = 4096  # kept in the cache,
 HEAD_BYTES: Final = 256  # and how long each of their fields may be
@@ -25,15 +28,19 @@ _Value = bytes | list[bytes]
 
 
 class RawEntries:
-    """Converts entries; all its state is a cache. `host` is taken for every message, whatever the entry says."""
+    """Converts entries; all its state is a cache. `host` is taken for every message, whatever the entry says.
 
-    def __init__(self, trust: Trust, host: str | None) -> None:
+    `facilities` are those that Postfix logs to; of USER_FACILITY only forged lines are given, unless it is one of them.
+    """
+
+    def __init__(self, trust: Trust, host: str | None, facilities: Sequence[str]) -> None:
+        self._is_user_facility_ours = USER_FACILITY in facilities
         self._trust = trust
         self._host = host
         self._heads: dict[tuple[_Value | None, ...], tuple[str, str, bool, str]] = {}
 
     def convert(self, fields: dict[str, _Value], at: float, position: int) -> LogMessage | Gap | None:
-        """Make a message of an entry's fields and its time; None of a gap that is not mail's."""
+        """Make a message of an entry's fields and its time; None of a gap or a line that is nobody's here."""
         get = fields.get
         head = (
             get("SYSLOG_IDENTIFIER"),
@@ -41,6 +48,7 @@ class RawEntries:
             get("_UID"),
             get("_EXE"),
             get("_HOSTNAME"),
+            get("SYSLOG_FACILITY"),
         )
         pid = get("SYSLOG_PID")
         text = get("MESSAGE")
@@ -57,7 +65,7 @@ class RawEntries:
     def _other(
         self, fields: dict[str, _Value], head: tuple[_Value | None, ...], at: float, position: int
     ) -> LogMessage | Gap | None:
-        """Read an entry that is the first of its head, or unusual; None for a gap of somebody else's."""
+        """Read an entry that is the first of its head, or unusual; None for what is somebody else's."""
         texts = {name: _texts(fields[name]) for name in FIELDS if name in fields}
         if fields.get("_TRANSPORT") == b"driver" and fields.get("MESSAGE_ID") == SUPPRESSED_ID.encode():
             return self._suppressed(fields, texts, at, position)
@@ -66,6 +74,10 @@ class RawEntries:
         if "_UID" not in texts and "_SYSTEMD_UNIT" not in texts:
             message = message._replace(trusted=False)  # unlike in a file, where it may be that nobody wrote them
         identifier = (texts.get("SYSLOG_IDENTIFIER") or [""])[0]
+        if fields.get("SYSLOG_FACILITY") == USER_FACILITY.encode() and not self._is_user_facility_ours:
+            is_forged = not message.trusted and identifier.startswith("postfix")
+            if not is_forged and identifier not in self._trust.neighbours:
+                return None
         short = all(value is None or (isinstance(value, bytes) and len(value) <= HEAD_BYTES) for value in head)
         if short and not identifier.endswith(WRAPPED):
             if len(self._heads) >= HEADS:
