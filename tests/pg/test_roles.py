@@ -17,6 +17,7 @@ from journal_postfix.run import run_loop
 from journal_postfix.settings import Settings
 from journal_postfix.store import Database, Writer, apply_schema
 from journal_postfix.store.cleaning import Retention, clean_up
+from journal_postfix.store.closing import close_silent
 from journal_postfix.store.inputs import Heartbeat, beat
 from journal_postfix.store.positions import find_journal, find_position
 from journal_postfix.store.roles import CLEANUP, DAEMON, GRANTS, READER, ROLES, apply_grants, create_roles, known_roles
@@ -98,6 +99,7 @@ def test_the_daemon_stores_and_looks_up_and_cannot_delete_mails(
         find_journal(connection, "journal", "journal of this host")
         for lag in (1.0, 2.0):
             beat(connection, Heartbeat("journal", "mx", 1, "1", 0.0, "following", lag, 0.0, None))
+        close_silent(connection, 0.001)
     for arguments in (["search", "--limit", "3"], ["trace", "00DC527FBF4"], ["unknown"]):
         assert _run(dsn, tmp_path, *arguments) == 0
     for table in _relations(database, "r"):
