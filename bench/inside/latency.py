@@ -63,7 +63,7 @@ def main() -> None:
     connection = psycopg2.connect("dbname=journal_postfix")
     connection.autocommit = True
     cursor = connection.cursor()
-    begin = time.time()
+    reached = 0
     position = None
     seen: dict[str, float] = {}
     lost_at = 0.0
@@ -75,9 +75,12 @@ def main() -> None:
         now, row = time.time(), cursor.fetchone()
         if row != position:
             position = row
-            cursor.execute(
-                "SELECT queue_id FROM delivery_from WHERE ended >= to_timestamp(%s - 10)", (max(begin, now),)
-            )
+            order = list(writer.written.items())
+            # What was written first and not seen yet: nothing older is new.
+            while reached < len(order) and order[reached][0] in seen:
+                reached += 1
+            since = order[reached][1] if reached < len(order) else now
+            cursor.execute("SELECT queue_id FROM delivery_from WHERE ended >= to_timestamp(%s)", (since - 1,))
             for (queue_id,) in cursor.fetchall():
                 seen.setdefault(queue_id, now)
         if is_done:
