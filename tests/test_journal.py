@@ -35,6 +35,7 @@ from journal_postfix.sources.journal import (
     machine_ids,
 )
 from journal_postfix.sources.lines import LINE_BYTES
+from journal_postfix.sources.ownmachine import own_machine
 
 BEGIN = BEGIN_US / 1e6
 NOBODY = 65534
@@ -259,9 +260,17 @@ def test_trust_with_all_that_can_be_configured(identifier: str, unit: str, uid: 
     assert trust.judge(identifier, unit, uid, exe) is trusted
 
 
+def test_whose_number_it_is_is_known_of_the_own_machine_only() -> None:
+    trust = Trust(frozenset({"0", "101"}), machine_id="a0")
+    assert trust.judge("postfix/smtpd", "", "101", "", "a0")
+    assert not trust.judge("postfix/smtpd", "", "101", "", "b0")
+    assert not trust.judge("postfix/smtpd", "", "101", "")
+    assert trust.judge("postfix/postsuper", "", "0", "", "b0")
+
+
 def test_own_uids_are_root_and_postfix_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert source.own_uids_here() >= ROOT
-    assert source.own_uids_here("no-such-user") == ROOT
+    assert own_machine().uids >= ROOT
+    assert own_machine("no-such-user").uids == ROOT
 
 
 # ---- going on

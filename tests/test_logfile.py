@@ -32,6 +32,7 @@ from journal_postfix.sources.logfile import (
     iter_logfile_messages,
     open_in_time_order,
 )
+from journal_postfix.sources.ownmachine import OwnMachine
 from journal_postfix.sources.syslog import REPEATED_CHARS, REPEATS
 from paths import PROGRAM
 
@@ -485,8 +486,9 @@ def test_what_rsyslog_makes_of_the_own_hosts_name_is_its_own(write: Write) -> No
     lines = [LINE.replace(b" mx ", f" {name} ".encode()) for name in names]
     repeated = LINE.replace(b" mx ", b" mx1 ").partition(b" postfix")[0] + b" last message repeated 2 times\n"
     path = write(b"".join([*lines[:1], repeated, *lines[1:]]))
-    options = LogfileOptions(year=2026, timezone=UTC, own_host="MX1.example.com")
     own = "MX1.example.com"
+    own_machine = OwnMachine(own, "", frozenset())
+    options = LogfileOptions(year=2026, timezone=UTC, own_machine=own_machine)
     assert [message.host for message in read(path, options)] == [
         *([own] * 5),
         "mx1.example.net",
@@ -495,9 +497,9 @@ def test_what_rsyslog_makes_of_the_own_hosts_name_is_its_own(write: Write) -> No
         # The host of the line before it.
         "mx11",
     ]
-    short = LogfileOptions(year=2026, timezone=UTC, own_host="MX1")
+    short = LogfileOptions(year=2026, timezone=UTC, own_machine=own_machine._replace(host="MX1"))
     assert [message.host for message in read(write(lines[0] + lines[3]), short)] == ["MX1", "mx1.example.net"]
-    given = LogfileOptions(year=2026, timezone=UTC, own_host=own, host="other")
+    given = LogfileOptions(year=2026, timezone=UTC, own_machine=own_machine, host="other")
     assert {message.host for message in read(path, given)} == {"other"}
 
 

@@ -14,7 +14,6 @@ import platform
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from .errors import InputError
@@ -23,13 +22,13 @@ from .parse import parser_for
 from .run import MAX_CHARACTERS
 from .settings import FACILITIES, Settings
 from .sources.entries import ROOT
-from .sources.journal import Found, Journal, JournalOptions, machine_ids, own_uids_here
+from .sources.journal import Found, Journal, JournalOptions, machine_ids
+from .sources.ownmachine import own_machine
 from .store import Batch, Database, InputPosition, Writer, store_deliveries
 from .store.inputs import is_heard
 from .store.positions import find_journal, known_journal
 
 LOG: Final = logging.getLogger("journal_postfix")
-MACHINE_ID: Final = Path("/etc/machine-id")
 DAY_S: Final = 86400.0
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -49,6 +48,7 @@ def journal_sources(settings: Settings, odd: list[str] | None = None) -> list[Jo
     Who sends a journal chooses what its machine is called: names that are no ids are left out, and told in `odd`.
     """
     directory = settings.journal_directory
+    own = own_machine()
     options = JournalOptions(
         directory=directory,
         units=frozenset(settings.journal_units),
@@ -57,8 +57,8 @@ def journal_sources(settings: Settings, odd: list[str] | None = None) -> list[Jo
     )
     if directory is None:
         namespace = settings.journal_namespace
-        options = options._replace(namespace=namespace, own_uids=own_uids_here())
-        identity = f"journal\0{_machine_id()}\0{namespace or ''}"
+        options = options._replace(namespace=namespace, own_uids=own.uids)
+        identity = f"journal\0{own.machine_id}\0{namespace or ''}"
         return [JournalSource(identity, source_name(settings), options)]
     machines = machine_ids(directory)
     known = [machine for machine in machines if _ID.fullmatch(machine)]
@@ -66,7 +66,7 @@ def journal_sources(settings: Settings, odd: list[str] | None = None) -> list[Jo
         odd.append(f"{source_name(settings)}: entries whose _MACHINE_ID is no id are not read")
     return [
         JournalSource(
-            f"directory\0{_machine_id()}\0{directory}\0{machine}",
+            f"directory\0{own.machine_id}\0{directory}\0{machine}",
             f"{source_name(settings)}, machine {machine}",
             options._replace(machine_id=machine, own_uids=ROOT),
         )
@@ -82,13 +82,6 @@ def source_name(settings: Settings) -> str:
     elif settings.journal_namespace is not None:
         name += f", namespace {settings.journal_namespace}"
     return name
-
-
-def _machine_id() -> str:
-    try:
-        return MACHINE_ID.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return platform.node()
 
 
 def waiting_since(source: JournalSource, cursor: str | None) -> float | None:
@@ -132,8 +125,8 @@ class Follower:
             and is_heard(database, known.name)
         ):
             raise InputError(
-                f"{self.source.name}: has the same {MACHINE_ID} as the {known.name}, which is being followed into this "
-                "database; give each host one of its own (see machine-id(5)). Where this is the same host and was "
+                f"{self.source.name}: has the same /etc/machine-id as the {known.name}, which is being followed into "
+                "this database; give each host one of its own (see machine-id(5)). Where this is the same host and was "
                 "renamed: it goes on in two minutes"
             )
 

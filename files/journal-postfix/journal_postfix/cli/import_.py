@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from ..errors import InputError
 from ..run import Summary, run_loop
 from ..settings import Settings
 from ..sources.logfile import Logfile, LogfileOptions, iter_logfile_messages, open_in_time_order
+from ..sources.ownmachine import own_machine
 from ..store import Database, Writer, require_current_schema
 from ..store.positions import find_position
 from .inputs import add_input_arguments, input_options
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Import all files, the oldest first; those that cannot be read are named, the others are imported."""
     # A batch is a hundred thousand objects without a cycle among them: looking for some takes a tenth of the time.
     gc.set_threshold(100_000, 20, 100)
-    options = replace(input_options(arguments, settings), own_host=platform.node())
+    options = replace(input_options(arguments, settings), own_machine=own_machine())
     database = Database(settings.database)
     require_current_schema(database)
     writer = Writer(database, settings.verp_marker)

@@ -28,6 +28,7 @@ FIELDS = (
     "_SYSTEMD_UNIT",
     "_UID",
     "_EXE",
+    "_MACHINE_ID",
 )
 FIELD_VALUE_BYTES = 768 << 20  # journald stores nothing longer (DATA_SIZE_MAX); a larger length is no length
 FIELD_LINE_BYTES = LINE_BYTES + 65  # a name, '=' and as much of a value as is kept
@@ -125,18 +126,23 @@ def origin_of(unit: str, uid: str, exe: str) -> str:
 
 
 class Trust(NamedTuple):
-    """Whom to believe: see `is_from_postfix`. `neighbours` maps the identifiers of the neighbours to their names."""
+    """Whom to believe: see `is_from_postfix`. `neighbours` maps the identifiers of the neighbours to their names.
+
+    `machine_id`: whose `own_uids` these are; of another machine's users only root is known (empty: every entry's).
+    """
 
     own_uids: Set[str] = ROOT
     units: Set[str] = frozenset()
     neighbours: Mapping[str, str] = {}
+    machine_id: str = ""
 
-    def judge(self, identifier: str, unit: str, uid: str, exe: str) -> bool:
+    def judge(self, identifier: str, unit: str, uid: str, exe: str, machine_id: str = "") -> bool:
         """Say whether an entry comes from the program that it names."""
         if (name := self.neighbours.get(identifier)) is not None:
             return is_from_neighbour(name, unit, uid, self.units)
+        own_uids = self.own_uids if self.machine_id in ("", machine_id) else ROOT
         return (
-            is_from_postfix(unit, uid, self.own_uids, exe, self.units)
+            is_from_postfix(unit, uid, own_uids, exe, self.units)
             or is_from_own_unit(unit, identifier)
             or is_from_setgid_program(identifier, exe)
         )
@@ -166,7 +172,7 @@ def message_from_fields(
     text = "\n".join(fields.get("MESSAGE", ()))
     if identifier.endswith(WRAPPED):
         identifier, number, text = unwrap(identifier, number, text)
-    trusted = trust.judge(identifier, *source)
+    trusted = trust.judge(identifier, *source, first("_MACHINE_ID"))
     return LogMessage(
         host or first("_HOSTNAME"),
         identifier,
@@ -199,7 +205,9 @@ def _is_nested(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(item, list) for item in value)
 
 
-def json_message(line: str, host: str | None, last_time: float, position: int) -> LogMessage:
+def json_message(
+    line: str, host: str | None, last_time: float, position: int, trust: Trust = DEFAULT_TRUST
+) -> LogMessage:
     """Make a log message of a line of JSON; of one that is no JSON object, a message that is its text."""
     try:
         entry = json.loads(line.lstrip("\ufeff\x1e"))
@@ -207,17 +215,18 @@ def json_message(line: str, host: str | None, last_time: float, position: int) -
         entry = None
     if not isinstance(entry, dict):
         return LogMessage(host or "", "", 0, last_time, line, position)
-    return message_from_fields({name: _json_texts(entry[name]) for name in FIELDS if name in entry}, host, position)
+    fields = {name: _json_texts(entry[name]) for name in FIELDS if name in entry}
+    return message_from_fields(fields, host, position, trust)
 
 
 def iter_json_messages(
-    blocks: Iterable[tuple[bytes, int]], host: str | None, position: int, last_time: float
+    blocks: Iterable[tuple[bytes, int]], host: str | None, position: int, last_time: float, trust: Trust = DEFAULT_TRUST
 ) -> Iterator[LogMessage]:
     """Yield a log message per line of the blocks (`iter_blocks`), the first of which begins at `position`."""
     for data, dropped in blocks:
         lines, ends = cut_lines(data, dropped, position)
         for line, position in zip(lines, ends, strict=True):
-            message = json_message(line, host, last_time, position)
+            message = json_message(line, host, last_time, position, trust)
             last_time = message.time
             yield message
 
@@ -300,6 +309,7 @@ def iter_export_messages(
     *,
     leave: Callable[[int], bool] = take_all,
     before: bytes = b"",
+    trust: Trust = DEFAULT_TRUST,
 ) -> Iterator[LogMessage]:
     """Yield a log message per entry of `journalctl -o export`'s output, which begins at `position`.
 
@@ -323,7 +333,7 @@ def iter_export_messages(
             fields, ended = _any_entry(buffer)
         if not ended and leave(buffer.position - begin):
             return
-        message = message_from_fields(fields, host, buffer.position)
+        message = message_from_fields(fields, host, buffer.position, trust)
         yield message._replace(identifier="") if is_rest else message
         is_rest = False
 

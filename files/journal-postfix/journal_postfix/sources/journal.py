@@ -23,7 +23,6 @@ import contextlib
 import enum
 import itertools
 import math
-import pwd
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -81,13 +80,6 @@ class Found(enum.Enum):
     """Before the oldest entry behind the cursor's, which is gone; a `Gap` comes first."""
     START = "start"
     """Where there was no cursor: at the time asked for, or the oldest entry."""
-
-
-def own_uids_here(mail_owner: str = "postfix") -> frozenset[str]:
-    """Give root's and Postfix's user ids on this host, which are nothing to go by for the journal of another."""
-    with contextlib.suppress(KeyError):
-        return ROOT | {str(pwd.getpwnam(mail_owner).pw_uid)}
-    return ROOT
 
 
 def machine_ids(directory: str) -> list[str]:

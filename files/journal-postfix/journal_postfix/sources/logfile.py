@@ -31,6 +31,7 @@ from . import entries, stamps
 from .before import SEED_BYTES, LinesBefore
 from .decompress import NoDecoder, Stream, StreamDamaged
 from .lines import cut_first, iter_blocks, take_all
+from .ownmachine import OwnMachine
 from .syslog import SyslogReader
 
 FORMATS = ("auto", "syslog", "export", "json")
@@ -49,15 +50,16 @@ class LogfileOptions:
     """What the operator says about log files; the defaults find everything out.
 
     `host` is taken for every message, whatever the lines say; `year` is that of a file's first line; `timezone` is that
-    of stamps without offset (None: the system's). `own_host` is what the journal of this machine names it: lines with
-    its first label alone, which is what syslog daemons make of it, are its own.
+    of stamps without offset (None: the system's). `own_machine` is the one that they are read on, where that is
+    one of those that wrote them: lines with the first label of its name alone, which is what syslog daemons make of it,
+    are its own, and what its journal's entries say of users is believed.
     """
 
     format: str = "auto"
     host: str | None = None
     year: int | None = None
     timezone: tzinfo | None = None
-    own_host: str | None = None
+    own_machine: OwnMachine | None = None
 
 
 class Logfile:
@@ -389,8 +391,12 @@ def _iter_messages(
     last_time: float | None,
 ) -> Iterator[LogMessage]:
     kind = logfile.format(options)
+    own = options.own_machine
+    trust = entries.DEFAULT_TRUST if own is None else entries.Trust(own.uids, machine_id=own.machine_id)
     if kind == "export":
-        yield from entries.iter_export_messages(read, more, options.host, offset, leave=leave, before=before)
+        yield from entries.iter_export_messages(
+            read, more, options.host, offset, leave=leave, before=before, trust=trust
+        )
         return
     lines_before = LinesBefore(before, offset)
     blocks = lines_before.watch(iter_blocks(read, more, leave))
@@ -403,7 +409,8 @@ def _iter_messages(
         if text:
             yield LogMessage(options.host or "", "", 0, last_time or 0.0, text, offset)
     if kind == "json":
-        yield from entries.iter_json_messages(blocks, options.host, offset, last_time or 0.0)
+        yield from entries.iter_json_messages(blocks, options.host, offset, last_time or 0.0, trust)
         return
     reader = stamps.StampReader(options.timezone, lambda stamp: logfile.year_of_first(stamp, options), last_time)
-    yield from SyslogReader(reader, options.host, lines_before, options.own_host).read(blocks, offset)
+    own_host = None if own is None else own.host
+    yield from SyslogReader(reader, options.host, lines_before, own_host).read(blocks, offset)
