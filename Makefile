@@ -5,7 +5,7 @@ PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help try test lint format clean
+.PHONY: help try test lint format molecule clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -14,15 +14,20 @@ help: ## Show this list
 try: .venv/try.stamp ## Import a sample log into a database of its own and show what there is to see
 	@$(PY) tools/try.py report
 
-test: lint ## Lint, types, and all tests, also against PostgreSQL
+test: lint ## Lint, types, all tests, also against PostgreSQL, and the role on Debian 12 and 13 where containers can run
 	@$(PY) -m pytest
+	@molecule/test --if-possible default
 
-lint: .venv/test.stamp ## Everything that is checked without running it
+molecule: .venv-molecule/stamp ## The role in all its scenarios, in containers with systemd (needs root)
+	@molecule/test default fleet upgrade
+
+lint: .venv/test.stamp .venv-molecule/stamp ## Everything that is checked without running it
 	@$(PY) -m ruff check --quiet --output-format concise
 	@$(PY) -m ruff format --check --quiet
 	@$(PY) -m mypy --no-error-summary
 	@$(PY) -m yamllint --strict .
 	@$(PY) -m sqlfluff lint --nocolor --disable-progress-bar files
+	@molecule/run ansible-lint -qq --nocolor
 
 format: .venv/test.stamp ## Bring the code into its form
 	@$(PY) -m ruff check --fix-only --quiet
@@ -30,6 +35,10 @@ format: .venv/test.stamp ## Bring the code into its form
 
 clean: ## Throw away what the other targets made: the virtual environment, the database of `make try`, caches
 	@tools/setup.sh clean
+
+.venv-molecule/stamp: tools/setup.sh requirements-molecule.txt
+	@PYTHON='$(PYTHON)' tools/setup.sh molecule
+	@touch $@
 
 .venv/%.stamp: tools/setup.sh requirements-dev.txt requirements-postgres.txt
 	@PYTHON='$(PYTHON)' tools/setup.sh $*

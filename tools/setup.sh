@@ -1,5 +1,5 @@
 #!/bin/sh
-# Gets what a make target needs: `tools/setup.sh try|test`; throws it all away again: `tools/setup.sh clean`.
+# Gets what a make target needs: `tools/setup.sh try|test|molecule|containers`; throws it all away again: `tools/setup.sh clean`.
 #
 # Beforehand there are git, make and Debian's python3. What else is missing is installed with apt where we are root, and
 # otherwise named in one line with the command that installs it. Python packages go into .venv; pip's own settings (its
@@ -8,7 +8,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
-VENV=.venv/bin/python
+FOLDER=.venv
+VENV=$FOLDER/bin/python
 
 say() { echo "setup: $*"; }
 fail() {
@@ -45,8 +46,8 @@ make_venv() {
         fi
         "$PYTHON" -c 'import ensurepip' 2>/dev/null ||
             fail "Python's venv is missing; this installs it: sudo apt-get install python3-venv"
-        rm -rf .venv
-        "$PYTHON" -m venv .venv
+        rm -rf "$FOLDER"
+        "$PYTHON" -m venv "$FOLDER"
     fi
 }
 
@@ -117,18 +118,42 @@ setup_test() {
     has_postgres || fail "PostgreSQL is missing; this installs it: sudo apt-get install postgresql"
 }
 
+# Ansible and Molecule: apart from the rest, which need not agree with them about anything.
+setup_molecule() {
+    FOLDER=.venv-molecule
+    VENV=$FOLDER/bin/python
+    say "making $FOLDER with the tools for the role (once, about a minute)"
+    make_venv molecule
+    require_pip_install -r requirements-molecule.txt
+}
+
+# What molecule/run needs. runc starts containers where crun refuses a hybrid cgroup tree.
+setup_containers() {
+    missing=
+    for command in podman:podman /usr/lib/podman/netavark:netavark /usr/lib/podman/aardvark-dns:aardvark-dns \
+        iptables:iptables runc:runc mmdebstrap:mmdebstrap gpg:gpg openssl:openssl; do
+        command -v "${command%:*}" >/dev/null || missing="$missing ${command##*:}"
+    done
+    [ -z "$missing" ] && return
+    may_apt || fail "$missing: missing; this installs them: sudo apt-get install$missing"
+    # shellcheck disable=SC2086
+    apt_install $missing
+}
+
 clean() {
     # Where root's checkout is out of the server's reach, .try is a link to a folder that `make try` made (tools/try.py).
     case $(readlink .try || true) in
         /var/cache/journal-postfix-try-*) rm -rf -- "$(readlink .try)" ;;
     esac
-    rm -rf .try .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+    rm -rf .try .venv .venv-molecule .cache .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
     find . -path ./.git -prune -o -type d -name __pycache__ -exec rm -rf {} +
 }
 
 case ${1-} in
     try) setup_try ;;
     test) setup_test ;;
+    molecule) setup_molecule ;;
+    containers) setup_containers ;;
     clean) clean ;;
-    *) fail "usage: tools/setup.sh try|test|clean" ;;
+    *) fail "usage: tools/setup.sh try|test|molecule|containers|clean" ;;
 esac

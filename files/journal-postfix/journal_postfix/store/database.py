@@ -8,10 +8,12 @@ Never builds SQL out of values.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -33,6 +35,10 @@ CONNECTION_DEFAULTS = {
     "tcp_user_timeout": 30000,
     "client_encoding": "UTF8",
 }
+
+# systemd.exec(5): LoadCredential=database_password:FILE gives the service a file in $CREDENTIALS_DIRECTORY. libpq would
+# refuse it as a passfile: its mode allows the group to read, an access list is what keeps the group out.
+PASSWORD_CREDENTIAL = "database_password"  # noqa: S105
 
 # For a connection that others wait for: what takes longer than any batch does hangs, and is tried again.
 WAIT_SETTINGS = (
@@ -99,6 +105,23 @@ def parse_dsn(dsn: str) -> dict[str, str]:
         raise ConfigurationError([f"database: is no connection string of libpq ({words} …)"]) from None
 
 
+def _credential() -> dict[str, str]:
+    """Give the password that systemd handed to this service; nothing where there is none."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        return {}
+    try:
+        password = (Path(folder) / PASSWORD_CREDENTIAL).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeError) as error:
+        # The text of a UnicodeError would be the password's.
+        raise StoreError(
+            f"database: cannot read the credential {PASSWORD_CREDENTIAL} ({type(error).__name__})"
+        ) from None
+    return {"password": password.rstrip("\r\n")}
+
+
 def _ignore() -> None:
     pass
 
@@ -124,7 +147,7 @@ class Database:
         """Give the open connection; StoreUnavailable or StoreError say what keeps it from opening."""
         if self._connection is not None and not self._connection.closed:
             return self._connection
-        parameters: dict[str, Any] = {**CONNECTION_DEFAULTS, **parse_dsn(self.dsn)}
+        parameters: dict[str, Any] = {**CONNECTION_DEFAULTS, **_credential(), **parse_dsn(self.dsn)}
         try:
             connection = psycopg2.connect(**parameters)
         except psycopg2.OperationalError as error:

@@ -1,0 +1,129 @@
+"""From an older state to today's, then away: data stays, leftovers go, variables off their defaults do what they say.
+
+The tests stand in the order in which they must run: the last one uninstalls.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from machines import Machine, machine, playbook
+
+STEPS = sorted(
+    (Path(__file__).resolve().parents[3] / "files/journal-postfix/journal_postfix/store/steps").glob("*.sql")
+)
+LIBRARY = "/usr/local/lib/journal-postfix"
+
+
+@pytest.fixture
+def server() -> Machine:
+    return machine("ju-bookworm")
+
+
+def test_the_schema_is_todays_and_the_data_is_kept(server: Machine) -> None:
+    assert int(server.sql("SELECT max(step) FROM schema_step")) == int(STEPS[-1].name[:4])
+    assert server.fates("kept@sender.example") == {"root@localhost": "sent"}
+
+
+def test_leftovers_are_gone(server: Machine) -> None:
+    found = server.run(
+        f"find {LIBRARY} ! -type d -a ! -name '*.py' -a ! -name '*.sql' "
+        "-o -name __pycache__ -o -name 'gone*' -o -name 'removed*'"
+    )
+    assert found == ""
+    assert server.host.file("/etc/passwd").exists
+
+
+def test_who_is_no_longer_a_reader_reads_no_longer(server: Machine) -> None:
+    assert "permission denied" in server.fails("sudo -u bob journal-postfix search --sender kept@sender.example")
+    assert "kept@sender.example" in server.run("sudo -u alice journal-postfix search --sender kept@sender.example")
+
+
+def test_the_settings_are_in_the_configuration(server: Machine) -> None:
+    text = server.run("cat /etc/journal-postfix/main.yml")
+    for line in ("retention_days: 30", "verp_marker: +", "  postfix-submission: postfix"):
+        assert line in text.splitlines()
+
+
+def test_the_schedule_is_the_timers(server: Machine) -> None:
+    assert "OnCalendar=Mon..Fri *-*-* 03:00:00" in server.run(
+        "systemctl show journal-postfix-cleanup.timer -p TimersCalendar"
+    )
+
+
+def test_postfix_was_not_restarted(server: Machine) -> None:
+    assert server.host.file("/etc/systemd/system/postfix@.service.d/journal-postfix.conf").exists
+    assert not server.host.file("/run/systemd/units/log-rate-limit-burst:postfix@-.service").exists
+
+
+def test_import_stores_log_files_once(server: Machine) -> None:
+    line = "2020-11-23T09:00:00.{:06}+01:00 ju-bookworm postfix/{}[7]: {}"
+    reject = (
+        "NOQUEUE: reject: RCPT from unknown[192.0.2.7]: 554 5.7.1 <x@example.org>: Relay access denied; "
+        "from=<old@sender.example> to=<x@example.org> proto=ESMTP helo=<h.example>"
+    )
+    server.run(
+        f"echo '{line.format(1, 'smtpd', reject)}' > /var/log/old/mail.log.1 && "
+        "chown :adm /var/log/old/* && chmod 640 /var/log/old/*"
+    )
+    for changed in ("changed=1", "changed=0"):
+        done = playbook("import.yml")
+        assert done.returncode == 0, done.stdout
+        assert changed in done.stdout
+    assert len(server.search("--sender", "old@sender.example")) == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        (
+            '{"journal_postfix_settings": {"retention_day": 1}}',
+            "retention_day: there is no such setting; did you mean retention_days?",
+        ),
+        (
+            '{"journal_postfix_cleanup_schedule": "sometimes"}',
+            "journal_postfix_cleanup_schedule 'sometimes' is no OnCalendar=",
+        ),
+        ('{"journal_postfix_database_name": "x; DROP"}', "journal_postfix_database_name must be letters"),
+        ('{"journal_postfix_database_name": "postgres"}', "choose another journal_postfix_database_name"),
+        ('{"journal_postfix_database_port": 5999}', "journal_postfix_database_port"),
+        ('{"journal_postfix_mail_server": "maybe"}', "journal_postfix_mail_server"),
+    ],
+)
+def test_what_is_impossible_stops_the_play_before_anything_is_changed(variables: str, said: str) -> None:
+    done = playbook("site.yml", "-e", variables)
+    assert done.returncode != 0
+    assert said in " ".join((done.stdout + done.stderr).split())
+    assert "changed=0" in done.stdout
+
+
+def test_another_distribution_stops_the_play(server: Machine) -> None:
+    server.run(
+        "cp --remove-destination $(readlink -f /etc/os-release) /etc/os-release && "
+        "sed -i 's/VERSION_ID=.*/VERSION_ID=\"11\"/' /etc/os-release"
+    )
+    server.run("cp /etc/debian_version /tmp && echo 11.9 > /etc/debian_version")
+    try:
+        done = playbook("site.yml")
+    finally:
+        server.run("ln -sf ../usr/lib/os-release /etc/os-release && cat /tmp/debian_version > /etc/debian_version")
+    assert "ju-bookworm runs Debian 11" in " ".join(done.stdout.split())
+    assert "changed=0" in done.stdout
+
+
+def test_uninstalling_leaves_what_was_there_before(server: Machine) -> None:
+    assert playbook("uninstall.yml").returncode == 0
+    server.run("find / -xdev $(cat /root/excluded) -prune -o -print | sort > /root/after")
+    left = server.run("comm -13 /root/before /root/after")
+    packages = re.compile(r"/usr/(lib|share|include|bin)/|/etc/(python3|alternatives)")
+    # /etc/group- and the like are the copies that useradd makes.
+    assert [path for path in left.splitlines() if not packages.match(path) and path[-1] != "-"] == []
+    assert server.fails("getent passwd journal-postfix journal-postfix-cleanup") == ""
+    assert (
+        server.run("sudo -u postgres psql -XAtc \"SELECT rolname FROM pg_roles WHERE rolname LIKE 'journal%'\"") == ""
+    )
+    assert "journal_postfix" not in server.run("sudo -u postgres psql -XAtlF' '")
+    assert playbook("uninstall.yml").stdout.count("changed=0") == 1

@@ -1,0 +1,123 @@
+#!/usr/bin/python3
+"""Make a folder hold exactly the given text files.
+
+Takes contents from the action plugin of the same name; writes what differs, removes everything else below the folder,
+and tells what it did as a diff. Every file is renamed into its place whole. Follows no symbolic link out of the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: journal_postfix_tree
+short_description: Make a folder hold exactly the given files
+description:
+  - Copies the files that O(globs) find in O(src) on the controller, and removes everything else from O(dest).
+options:
+  src: {type: path, required: true, description: Folder on the controller.}
+  globs: {type: list, elements: str, required: true, description: Which files below it, as of pathlib.}
+  dest: {type: path, required: true, description: Folder on the server.}
+author: [journal-postfix]
+"""
+EXAMPLES = r"""
+- name: Install the program
+  journal_postfix_tree:
+    src: "{{ role_path }}/files/journal-postfix"
+    globs: ["**/*.py"]
+    dest: /usr/local/lib/journal-postfix
+"""
+
+
+def present(dest: Path) -> list[Path]:
+    """Give all that lies below a folder, the deepest first; links are not followed."""
+    if not dest.is_dir():
+        return []
+    found = [Path(folder) / name for folder, folders, files in os.walk(dest) for name in folders + files]
+    return sorted(found, key=lambda path: len(path.parts), reverse=True)
+
+
+def is_right(path: Path, mode: int) -> bool:
+    """Tell whether owner and mode are what they must be."""
+    state = path.lstat()
+    return (state.st_uid, state.st_gid, state.st_mode & 0o7777) == (0, 0, mode)
+
+
+def text_of(path: Path) -> str | None:
+    """Give a regular file's text; None where there is none."""
+    if path.is_symlink() or not path.is_file():
+        return None
+    return path.read_bytes().decode("utf-8", "backslashreplace")
+
+
+def write(path: Path, text: str) -> None:
+    """Put a file into its place at once."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    with os.fdopen(handle, "wb") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+        os.fchown(file.fileno(), 0, 0)
+        os.fchmod(file.fileno(), 0o644)
+    Path(name).replace(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all it holds."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def main() -> None:
+    """Compare, and unless in check mode, write and remove."""
+    arguments = {"dest": {"type": "path", "required": True}, "files": {"type": "dict", "required": True}}
+    # no_log: the module's arguments are a megabyte that syslog need not have.
+    module = AnsibleModule(argument_spec=arguments, supports_check_mode=True, no_log=True)
+    dest = Path(module.params["dest"])
+    wanted: dict[Path, str] = {dest / name: text for name, text in module.params["files"].items()}
+    folders = {dest} | {folder for path in wanted for folder in path.parents if folder.is_relative_to(dest)}
+    changes: list[str] = []
+    diff: list[dict[str, Any]] = []
+
+    for path in present(dest):
+        is_folder = path.is_dir() and not path.is_symlink()
+        if (path in folders and is_folder) or (path in wanted and not is_folder):
+            continue
+        changes.append(f"{path} removed")
+        diff.append(
+            {"before_header": str(path), "before": text_of(path) or "", "after_header": "/dev/null", "after": ""}
+        )
+        if not module.check_mode and os.path.lexists(path):
+            remove(path)
+    for folder in sorted(folders):
+        if folder.is_dir() and is_right(folder, 0o755):
+            continue
+        changes.append(f"{folder} made")
+        if not module.check_mode:
+            folder.mkdir(parents=True, exist_ok=True)
+            os.chown(folder, 0, 0)
+            folder.chmod(0o755)
+    for path, text in sorted(wanted.items()):
+        before = text_of(path)
+        if before == text and is_right(path, 0o644):
+            continue
+        changes.append(f"{path} written")
+        if before is not None:
+            diff.append({"before_header": str(path), "before": before, "after_header": str(path), "after": text})
+        if not module.check_mode:
+            write(path, text)
+    # Files that are new are only named: on a first run their text would be the whole program.
+    diff.append({"prepared": "".join(f"{change}\n" for change in changes)})
+    module.exit_json(changed=bool(changes), changes=changes, diff=diff)
+
+
+if __name__ == "__main__":
+    main()
