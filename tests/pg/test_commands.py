@@ -251,7 +251,20 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["import", "parse", "search", "trace", "unknown", "status", "cleanup", "schema", "check-config"]
+    "command",
+    [
+        "import",
+        "parse",
+        "search",
+        "trace",
+        "problems",
+        "stats",
+        "unknown",
+        "status",
+        "cleanup",
+        "schema",
+        "check-config",
+    ],
 )
 def test_every_command_has_help(command: str) -> None:
     done = call(command, "--help")

@@ -22,6 +22,12 @@ class ConfigurationError(JournalPostfixError):
         self.problems = problems
 
 
+class UsageError(JournalPostfixError):
+    """Arguments that make no sense together; the text says what would."""
+
+    exit_status = 2
+
+
 class InputError(JournalPostfixError):
     """A log file cannot be read (any further); the text begins with its name."""
 

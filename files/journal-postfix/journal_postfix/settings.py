@@ -81,7 +81,7 @@ def _is_name(value: Any) -> str | None:
     return None if value is None or (isinstance(value, str) and value and value.isprintable()) else "must be a name"
 
 
-def _is_directory(value: Any) -> str | None:
+def _is_absolute_path(value: Any) -> str | None:
     problem = _is_name(value)
     return problem or (None if value is None or value.startswith("/") else "must be an absolute path")
 
@@ -103,7 +103,7 @@ def _is_neighbours(value: Any) -> str | None:
     owners: dict[str, str] = {}
     for name, identifiers in value.items():
         if name not in DEFAULT_IDENTIFIERS:
-            problems.append(f"{_shown(name)} is no neighbour ({', '.join(DEFAULT_IDENTIFIERS)} are)")
+            problems.append(f"{shown(name)} is no neighbour ({', '.join(DEFAULT_IDENTIFIERS)} are)")
         elif not isinstance(identifiers, list) or not all(
             isinstance(identifier, str) and identifier and identifier.isprintable() for identifier in identifiers
         ):
@@ -111,9 +111,9 @@ def _is_neighbours(value: Any) -> str | None:
         else:
             for identifier in identifiers:
                 if split_identifier(identifier) is not None and identifier.rpartition("/")[2] in PROGRAMS:
-                    problems.append(f"{name}: {_shown(identifier)} is Postfix's own identifier")
+                    problems.append(f"{name}: {shown(identifier)} is Postfix's own identifier")
                 elif owners.setdefault(identifier, name) != name:
-                    problems.append(f"{name}: {_shown(identifier)} is the identifier of {owners[identifier]} already")
+                    problems.append(f"{name}: {shown(identifier)} is the identifier of {owners[identifier]} already")
     return "; ".join(problems) or None
 
 
@@ -155,7 +155,7 @@ SETTINGS: Final = (
         "journal_directory",
         None,
         "absolute path",
-        _is_directory,
+        _is_absolute_path,
         "Directory of journal files (collected from other hosts) to follow instead of this host's journal.",
     ),
     Setting(
@@ -238,6 +238,13 @@ SETTINGS: Final = (
         "Which first parts of syslog_name are only services of another instance, as {postfix-submission: postfix}.",
     ),
     Setting(
+        "problem_rules",
+        None,
+        "absolute path",
+        _is_absolute_path,
+        "File of own rules for `problems`, which come before the shipped ones; docs/problems.md describes it.",
+    ),
+    Setting(
         "neighbours",
         DEFAULT_IDENTIFIERS,
         "map of lists of identifiers",
@@ -267,6 +274,7 @@ class Settings:
     logfile_timezone: str | None = None
     verp_marker: str | None = None
     instance_aliases: dict[str, str] = field(default_factory=dict)
+    problem_rules: str | None = None
     neighbours: dict[str, list[str]] = field(default_factory=lambda: dict(DEFAULT_IDENTIFIERS))
 
 
@@ -284,7 +292,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    problem = f"{_shown(key.value)} is there twice"
+                    problem = f"{shown(key.value)} is there twice"
                     raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
                 seen.add(key.value)
         return dict(super().construct_mapping(node, deep))
@@ -295,22 +303,8 @@ def load_settings(path: Path | None) -> Settings:
 
     Raises ConfigurationError with all problems, each naming file and key.
     """
-    name = _shown(path or DEFAULT_PATH)
-    try:
-        text = _read(path or DEFAULT_PATH)
-    except OSError as error:
-        if path is None and isinstance(error, FileNotFoundError):
-            return Settings()
-        raise ConfigurationError([f"{name}: {error.strerror or error}"]) from None
-    if len(text) > MAX_FILE_BYTES:
-        raise ConfigurationError([f"{name}: is longer than {MAX_FILE_BYTES} bytes: no configuration"])
-    try:
-        values = yaml.load(text, _Loader)  # noqa: S506 (it is a SafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f":{where.line + 1}" if where else ""
-        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
-        raise ConfigurationError([f"{name}{line}: is not YAML: {_shown(problem)}"]) from None
+    name = shown(path or DEFAULT_PATH)
+    values = read_yaml(path or DEFAULT_PATH, may_be_missing=path is None)
     if values is None:
         return Settings()
     if not isinstance(values, dict):
@@ -318,12 +312,28 @@ def load_settings(path: Path | None) -> Settings:
     return Settings(**_checked(name, values))
 
 
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_FILE_BYTES + 1)
+def read_yaml(path: Path, *, may_be_missing: bool = False) -> Any:
+    """Read a file of plain YAML (no aliases, no key twice, at most MAX_FILE_BYTES); ConfigurationError names it."""
+    name = shown(path)
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        if may_be_missing and isinstance(error, FileNotFoundError):
+            return None
+        raise ConfigurationError([f"{name}: {error.strerror or error}"]) from None
+    if len(text) > MAX_FILE_BYTES:
+        raise ConfigurationError([f"{name}: is longer than {MAX_FILE_BYTES} bytes: no configuration"])
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 (it is a SafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f":{where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        raise ConfigurationError([f"{name}{line}: is not YAML: {shown(problem)}"]) from None
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Show a name or a value from outside: short, and without what a terminal would obey."""
     try:
         text = str(value) if isinstance(value, str | Path) else reprlib.repr(value)
@@ -341,12 +351,12 @@ def _checked(path: str, values: dict[Any, Any]) -> dict[str, Any]:
         if setting is None:
             near = difflib.get_close_matches(str(name)[:100], known, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
-            problems.append(f"{path}: {_shown(name)}: there is no such setting{hint}")
+            problems.append(f"{path}: {shown(name)}: there is no such setting{hint}")
             continue
         problem = setting.check(value)
         if problem:
             # A connection string may hold a password, and what is no plain value may hold anything.
-            given = f", not {_shown(value)}" if name != "database" and isinstance(value, str | int | float) else ""
+            given = f", not {shown(value)}" if name != "database" and isinstance(value, str | int | float) else ""
             problems.append(f"{path}: {name}: {problem}{given}")
     if problems:
         raise ConfigurationError(problems)

@@ -17,7 +17,7 @@ from typing import Final, TextIO
 from .. import __version__
 from ..errors import ConfigurationError, JournalPostfixError
 from ..settings import DEFAULT_PATH, Settings, load_settings
-from . import check_config, cleanup, import_, parse, run, schema, search, status, trace, unknown
+from . import check_config, cleanup, import_, parse, problems, run, schema, search, stats, status, trace, unknown
 from .text import escape
 
 COMMANDS: Final[tuple[ModuleType, ...]] = (
@@ -26,6 +26,8 @@ COMMANDS: Final[tuple[ModuleType, ...]] = (
     parse,
     search,
     trace,
+    problems,
+    stats,
     unknown,
     status,
     cleanup,

@@ -13,7 +13,7 @@ from ..store import Database, schema_state
 from ..store.state import Counts, Lines, OpenMail, Totals, cleanup_state, counts, inputs, lines, oldest_open, totals
 from .cleanup import deleted_text
 from .live import Live
-from .text import colour, count_text, escape, json_line, local_time, table, terminal_columns
+from .text import colour, count_text, escape, json_line, local_time, size_text, table, terminal_columns
 
 NAME = "status"
 HELP = "show position, counters and versions; exit status 1 when something is wrong"
@@ -137,7 +137,7 @@ def _as_json(
 
 def _text(total: Totals, line_counts: Lines, row_counts: Counts, oldest: OpenMail | None) -> Iterator[str]:
     about = "" if row_counts.is_exact else "about "
-    yield f"database    {_size(total.database_bytes)}"
+    yield f"database    {size_text(total.database_bytes)}"
     if total.last_time is not None:
         yield f"known until {local_time(total.last_time)}" + (
             f", stored at {local_time(total.last_stored)}" if total.last_stored is not None else ""
@@ -195,11 +195,3 @@ def _lines_text(line_counts: Lines) -> str:
     if line_counts.set_aside:
         parts.append(f"{line_counts.set_aside:,} set aside")
     return ", ".join(parts)
-
-
-def _size(size: float) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

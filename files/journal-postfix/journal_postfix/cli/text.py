@@ -143,6 +143,19 @@ def span_text(seconds: float) -> str:
     return " ".join(parts)
 
 
+def size_text(size: float) -> str:
+    """Give a number of bytes in the unit that fits.
+
+    >>> size_text(512), size_text(89624780)
+    ('512 bytes', '85.5 MiB')
+    """
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
 def count_text(count: int, one: str, many: str | None = None) -> str:
     """Give a number with its noun.
 

@@ -37,6 +37,7 @@ BEGIN
             ('mail_recipient', 'SELECT', 'SELECT', 'SELECT'),
             ('mail_attempt', 'SELECT', 'SELECT', 'SELECT'),
             ('mail_rejected', 'SELECT', 'SELECT', 'SELECT'),
+            ('mail_problem', 'SELECT', 'SELECT', 'SELECT'),
             ('mail_link', 'SELECT', 'SELECT', 'SELECT'),
             ('mail_neighbour', 'SELECT', 'SELECT', 'SELECT'),
             ('mail_note', 'SELECT', 'SELECT', 'SELECT'),
