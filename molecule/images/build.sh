@@ -22,15 +22,17 @@ sources_for() {
 }
 
 make_base() {
-    local sources
+    local sources tar
     sources=$(mktemp --suffix .sources)
+    tar=$(mktemp --suffix .tar)
+    trap 'rm -f "$sources" "$tar"' RETURN EXIT
     sources_for "$1" >"$sources"
     if [ -s "$sources" ]; then
-        mmdebstrap --variant=minbase --quiet "$1" - "$sources"
+        mmdebstrap --variant=minbase --quiet --format=tar "$1" "$tar" "$sources"
     else
-        mmdebstrap --variant=minbase --quiet "$1"
-    fi | "$engine" import -q - "$2" >/dev/null
-    rm -f "$sources"
+        mmdebstrap --variant=minbase --quiet --format=tar "$1" "$tar"
+    fi
+    "$engine" import -q "$tar" "$2" >/dev/null
 }
 
 for suite in "${@:-bookworm trixie}"; do

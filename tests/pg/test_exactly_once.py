@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from journal_postfix.errors import InputBusyError
+from journal_postfix.errors import InputBusyError, StoreError
 from journal_postfix.message import LogMessage
 from journal_postfix.run import run_loop
 from journal_postfix.settings import Settings
@@ -108,6 +108,22 @@ def test_two_imports_of_one_file_cannot_both_store_it(database: str, log: Path) 
     assert dump(database) == before
     first.close()
     second.close()
+
+
+def test_a_program_that_is_older_than_the_schema_by_now_stores_nothing_more(database: str, log: Path) -> None:
+    """An upgrade changes the schema while daemons of the release before are connected."""
+    messages = messages_of(log.read_text(encoding="utf-8").splitlines())
+    connection, other = Database(database), Database(database)
+    begins = find_position(connection, "logfile", "log", b"x\n")
+    writer = Writer(connection)
+
+    def upgrade(_: object) -> None:
+        other.execute("INSERT INTO schema_step (step, name, checksum) VALUES (9999, 'future', 'x')")
+
+    with pytest.raises(StoreError, match="9999"):
+        run_loop(iter(messages), writer, begins, Settings(max_messages_per_commit=10), on_commit=upgrade)
+    assert other.fetch("SELECT sum(lines)::int FROM line_counter") == [(10,)]
+    assert other.fetch("SELECT lines::int FROM input_position") == [(10,)]
 
 
 def test_lines_of_a_source_that_fails_are_stored_before_its_error(database: str, log: Path, tmp_path: Path) -> None:

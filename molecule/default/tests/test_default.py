@@ -201,7 +201,7 @@ def test_the_program_is_what_the_checkout_has_and_nothing_else(server: Machine) 
     expected = {
         str(path.relative_to(source))
         for path in (source / "__main__.py", *(source / "journal_postfix").rglob("*"))
-        if path.suffix in {".py", ".sql"}
+        if path.suffix in {".py", ".sql", ".yaml"}
     }
     found = server.run("cd /usr/local/lib/journal-postfix && find . -type f -printf '%P\\n'").splitlines()
     assert set(found) == expected

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-from ..errors import InputBusyError
+from ..errors import InputBusyError, StoreError
 from ..extract import Delivery, Effect
 from ..merge import IN_DELIVERY_S, LATE_S, QueueEntries, QueueEntry, recipient_key
 from ..session import Sessions
@@ -112,6 +112,7 @@ class Writer:
         self._verp_marker = verp_marker
         database.configure(*WRITER_SETTINGS)
         self._server_ids: dict[tuple[str, str], int] = {}
+        self._step: int | None = None
 
     def store(
         self, batch: Batch, begins: InputPosition | None, ends_at: int, last_time: float | None, cursor: str | None
@@ -120,6 +121,7 @@ class Writer:
         database = self.database
         self._know_servers(batch)
         with database.transaction():
+            self._see_to_schema()
             lock_hosts(database, {host for host, _, _ in batch.counters})
             if begins is not None:
                 self._advance(begins, ends_at, last_time, cursor, len(batch))
@@ -158,6 +160,17 @@ class Writer:
             )
             found = self.database.fetch(find, (host, instance))
         return found[0][0] if found else None
+
+    def _see_to_schema(self) -> None:
+        """Raise StoreError if the schema was changed while this program was connected: it is the older one's."""
+        step = self.database.fetch("SELECT max(step) FROM schema_step")[0][0]
+        if self._step is None:
+            self._step = step
+        elif self._step != step:
+            raise StoreError(
+                f"database: its schema was changed (step {self._step} to {step}) while this program was connected; "
+                "start the program that belongs to it"
+            )
 
     def _advance(
         self, begins: InputPosition, ends_at: int, last_time: float | None, cursor: str | None, lines: int
