@@ -48,7 +48,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     for logfile in logfiles:
         with logfile:
             try:
-                failed |= not _import(logfile, options, writer, settings, as_json=arguments.json)
+                if not _import(logfile, options, writer, settings, as_json=arguments.json):
+                    raise InputError(f"{logfile.name}: not a single line of Postfix in it; is it the right file?")
             except InputError as error:
                 _complain(error)
                 failed = True
@@ -56,11 +57,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _import(logfile: Logfile, options: LogfileOptions, writer: Writer, settings: Settings, *, as_json: bool) -> bool:
-    """Import one file; tell whether it was a log of Postfix at all."""
+    """Import one file; tell whether it was a log of Postfix at all. An empty file is: it was just rotated."""
     head = logfile.head()
     if not head:
         _report(logfile, 0, Summary(), as_json=as_json)
-        return False
+        return logfile.name != "stdin"
     begins = find_position(writer.database, "logfile", logfile.name, head)
     begins = begins._replace(is_journal=logfile.format(options) != "syslog")
     summary = Summary()
