@@ -53,7 +53,7 @@ def test_the_connections_are_encrypted_and_verified() -> None:
         refused = machine(name).fails(
             "psql 'host=jf-db port=5433 dbname=mail-fates user=journal-postfix sslmode=disable'"
         )
-        assert "no pg_hba.conf entry" in refused
+        assert "pg_hba.conf rejects connection" in refused
 
 
 @pytest.mark.parametrize("name", MAIL)
