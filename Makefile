@@ -5,28 +5,30 @@ PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help try test lint format molecule clean
+.PHONY: help try test lint lint-role format molecule clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo 'make try LOG=/var/log/mail.log looks at a log of yours instead of the sample.'
 
 try: .venv/try.stamp ## Import a sample log into a database of its own and show what there is to see
 	@$(PY) tools/try.py report
 
-test: lint ## Lint, types, all tests, also against PostgreSQL, and the role on Debian 12 and 13 where containers can run
+test: lint lint-role ## Lint, types, all tests, also against PostgreSQL, and the role on Debian 12 and 13 where containers can run
 	@$(PY) -m pytest
 	@molecule/test --if-possible default
 
 molecule: .venv-molecule/stamp ## The role in all its scenarios, in containers with systemd (needs root)
 	@molecule/test default fleet upgrade
 
-lint: .venv/test.stamp .venv-molecule/stamp ## Everything that is checked without running it
+lint: .venv/test.stamp ## What is checked of the program without running it
 	@$(PY) -m ruff check --quiet --output-format concise
 	@$(PY) -m ruff format --check --quiet
 	@$(PY) -m mypy --no-error-summary
 	@$(PY) -m yamllint --strict .
 	@$(PY) -m sqlfluff lint --nocolor --disable-progress-bar files
+
+lint-role: .venv-molecule/stamp ## What is checked of the role and the playbooks without running them
 	@molecule/run ansible-lint -qq --nocolor
 
 format: .venv/test.stamp ## Bring the code into its form
