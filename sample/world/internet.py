@@ -331,6 +331,9 @@ class RemoteServer(Conversation):
             return [f"550 5.1.1 <{recipient}>: Recipient address rejected: User unknown in relay recipient table"]
         if local.startswith("busy") and times(recipient) < 5:
             return [f"451 4.3.0 <{recipient}>: Temporary lookup failure"]
+        if local.startswith("turncoat"):
+            first = times(recipient) < 3  # both mail exchangers
+            return [f"450 4.2.1 <{recipient}>: come back later" if first else f"550 5.1.1 <{recipient}>: has left us"]
         if local.startswith("once") and times(recipient) < 2:
             return [f"451 4.3.0 <{recipient}>: Temporary lookup failure"]
         if self.name == "mx.busy.example":

@@ -67,7 +67,16 @@ def views(dsn: str) -> dict[str, Any]:
                 "SELECT * FROM mail_link WHERE mail_id = %s ORDER BY time, kind, linked_queue_id", mail_id
             )
             shown = _plain(mail, keys)
-            shown["recipients"] = [_plain(recipient, keys) for recipient in recipients]
+            finals: dict[int, list[str]] = {}
+            for key, fate, queue_id, recipient in database.fetch(
+                "SELECT recipient_key, final_fate, final_queue_id, final_recipient FROM mail_final "
+                "WHERE mail_id = %s AND legs > 0 ORDER BY 3, 4",
+                mail_id,
+            ):
+                finals.setdefault(key, []).append(f"{fate} {queue_id} {recipient or '?'}")
+            shown["recipients"] = [
+                _plain({**recipient, "final": finals.get(recipient["recipient_key"])}, keys) for recipient in recipients
+            ]
             for component, action, detail in database.fetch(
                 "SELECT component, action, detail FROM mail_event WHERE mail_id = %s "
                 'ORDER BY "time", component, action, detail',
@@ -89,6 +98,8 @@ def views(dsn: str) -> dict[str, Any]:
                     text += " (not here)"
                 elif names[link["linked_mail_id"]] != link["linked_queue_id"]:
                     text += " (another)"
+                if link["told_by"] == "message-id":
+                    text += " (perhaps)" if link["is_ambiguous"] else " (told by the message-id)"
                 shown.setdefault("links", []).append(text)
             result.append(shown)
         rejected = database.fetch_dicts("SELECT * FROM mail_rejected ORDER BY time, noqueue_id")

@@ -500,10 +500,40 @@ def test_the_planner_knows_rare_from_frequent(database: str) -> None:
             {"sender": "@nowhere.example"},
             {"recipient": "@d7.test"},
             {"recipient": "r7@d7.test", "client": "192.0.2.1"},
-            {"fate": "held"},
         ]
         for criteria in rare:
             connection.plans = []
             search(connection, Criteria(**criteria), 20)
             for plan in connection.plans:
                 assert "delivery_from_began" not in plan, (criteria, plan)
+
+
+def test_mails_with_several_recipients_that_fit_hide_no_others(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index is asked for so many rows at most; three rows of one mail are not three mails."""
+    monkeypatch.setattr("journal_postfix.store.search._MAX_NARROWED", 3)
+    lines: list[str] = []
+    for number in range(6):
+        tries = [attempt(f"{name}@dest.example") for name in ("a", "b", "c")]
+        lines += mail(f"A{number}A1A1A1", 10 * number, "s@example.com", *tries)
+    feed_lines(database, lines)
+    with closing(Database(database)) as connection:
+        found = search(connection, Criteria(recipient="@dest.example"), 50).results
+        assert [result["queue_id"][:2] for result in found] == ["A5", "A4", "A3", "A2", "A1", "A0"]
+        assert len(search(connection, Criteria(recipient="a@dest.example"), 50).results) == 6
+
+
+def test_what_no_index_tells_is_looked_for_in_slices_that_grow(database: str) -> None:
+    """The newest are looked through first; what is old costs no more than a few times what reading it all does."""
+    with closing(Explained(database)) as connection:
+        connection.execute(FILL)
+        connection.plans = []
+        newest = search(connection, Criteria(recipient="99@"), 5).results
+        few = len(connection.plans)
+        assert [result["sender"] for result in newest][:2] == ["s19999@d499.example", "s19899@d399.example"]
+        connection.plans = []
+        (oldest,) = search(connection, Criteria(sender="s1@"), 5).results
+        assert oldest["sender"] == "s1@d1.example"
+        assert few < len(connection.plans) < 20
+        connection.plans = []
+        assert search(connection, Criteria(fate="held"), 5).results == []
+        assert len(connection.plans) < 12

@@ -11,11 +11,17 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from .statuscodes import meaning
+
 Record = dict[str, Any]
 When = Callable[[datetime], str]
 
 # Lines of one second may stand in any order.
 _DISORDER: Final = timedelta(seconds=1)
+
+# Postfix's default maximal_queue_lifetime and bounce_queue_lifetime; the log does not tell them.
+QUEUE_LIFETIME: Final = timedelta(days=5)
+_LIFETIME_TOLD: Final = "5 days after it came, unless maximal_queue_lifetime says otherwise"
 
 _NOT_KNOWN: Final = "what happened beyond is not known here"
 
@@ -58,6 +64,13 @@ def _quoted(text: str | None) -> str:
     return f": “{text}”" if text else ""
 
 
+def _explained(recipient: Record) -> str:
+    """What the status code of a failure means, in brackets."""
+    code = recipient.get("dsn")
+    words = meaning(code)
+    return f" ({code}: {words})" if words else ""
+
+
 def _tries(count: int, first: str) -> str:
     return f"one attempt, on {first}" if count == 1 else f"{count:,} attempts since {first}"
 
@@ -67,10 +80,10 @@ def _answer(recipient: Record) -> str:
     text = recipient.get("response")
     relay = relay_text(recipient)
     if not text:
-        return ""
+        return _explained(recipient)
     # Postfix names the host itself in "host mx[1.2.3.4] said: …".
     who = "" if relay is None or relay in text else f" by {relay}"
-    return f"; last answer{who}: “{text}”"
+    return f"; last answer{who}: “{text}”{_explained(recipient)}"
 
 
 def _sent(recipient: Record, when: str, after: str) -> str:
@@ -137,12 +150,14 @@ def _store_text(recipient: Record) -> str | None:
     return f"Dovecot: {text}" + ("" if is_certain else " (told by the message-id)")
 
 
-def _deferred(mail_state: str, recipient: Record, when: When) -> str:
+def _deferred(mail: Record, recipient: Record, when: When) -> str:
+    mail_state = mail["state"]
     tries = _tries(recipient["attempt_count"], when(recipient["first_attempt"]))
     last = f", the last on {when(recipient['last_attempt'])}" if recipient["attempt_count"] > 1 else ""
     story = f"{tries}{last}{_answer(recipient)}"
     if mail_state == "queued":
-        return f"Not delivered yet, still trying: {story}."
+        gives_up = when(mail["began"] + QUEUE_LIFETIME)
+        return f"Not delivered yet, still trying: {story}. Postfix gives up on {gives_up}, {_LIFETIME_TOLD}."
     if mail_state == "corrupt":
         return f"Not delivered: Postfix put the damaged queue file aside. Before: {story}."
     return f"Not delivered as far as the log tells; how it ended is missing. Known are {story}."
@@ -189,16 +204,47 @@ def recipient_verdict(mail: Record, recipient: Record, when: When) -> str:
 
 
 def _handed_on(mail: Record, recipient: Record, final: Record, when: When) -> str:
+    sentence = leaf_verdict(mail, recipient, final, when)
+    if "ways" in final:
+        return f"Handed on, and {final['ways']} deliveries came of it. The one to mind: {sentence}"
+    return sentence
+
+
+def leaf_verdict(mail: Record, recipient: Record, final: Record, when: When) -> str:
+    """Say what became of a recipient's mail on one of its last legs."""
     where = final["queue_id"] if final["host"] == mail["host"] else f"{final['queue_id']} on {final['host']}"
+    doubt = "" if final.get("is_certain", True) else " (told by the message-id)"
     if "recipient" not in final:
         if final.get("fate") is None:
-            return f"Handed on as {where}; which of its recipients this one became cannot be told: see there."
-        return f"Handed on as {where}: " + _without_lines(final, when)
+            return f"Handed on as {where}{doubt}; which of its recipients this one became cannot be told: see there."
+        return f"Handed on as {where}{doubt}: " + _without_lines(final, when)
     whom = f" for {final['recipient']}" if final["recipient"] != recipient["recipient"] else ""
-    sentence = _fate_sentence({**mail, **_ends(final)}, final, when)
-    if "ways" in final:
-        return f"Handed on, and {final['ways']} deliveries came of it. The one to mind, {where}{whom}: {sentence}"
-    return f"Handed on as {where}{whom}: {sentence}"
+    # The time counts from when it came in, whatever it went through.
+    entry = {**final.get("entry", {**mail, **_ends(final)}), "began": mail["began"]}
+    return f"Handed on as {where}{whom}{doubt}: {_fate_sentence(entry, final, when)}"
+
+
+def refused_before(story: Record, when: When) -> str | None:
+    """Say what was refused from this sender to these recipients shortly before; None where nothing was."""
+    rejections = story.get("rejected_before", [])
+    if not rejections:
+        return None
+    first, last = rejections[0], rejections[-1]
+    times = "once, on" if len(rejections) == 1 else f"{len(rejections)} times, first on"
+    reason = " ".join(str(last[name]) for name in ("smtp_code", "dsn", "reason") if name in last)
+    waited = _span((story["began"] - first["time"]).total_seconds())
+    return (
+        f"Before it came it had been refused here {times} {when(first['time'])} ({waited} before){_quoted(reason)}"
+        f"{_explained(last)}."
+    )
+
+
+def rejection_verdict(rejection: Record) -> str:
+    """Say what a rejection means."""
+    reply = " ".join(str(rejection[name]) for name in ("smtp_code", "dsn", "reason") if name in rejection)
+    code = str(rejection.get("smtp_code", ""))
+    again = "; the client may try again" if code.startswith("4") else ""
+    return f"Refused before this server accepted anything{_quoted(reply)}{_explained(rejection)}{again}."
 
 
 def _ends(final: Record) -> Record:
@@ -214,9 +260,10 @@ def _fate_sentence(mail: Record, recipient: Record, when: When) -> str:
         seconds = (recipient["time"] - mail["began"]).total_seconds()
         return _sent(recipient, time, f", {_span(seconds)} after it arrived" if seconds >= 0 else "")
     if fate in _CHECKS:
-        return _CHECKS[fate].format(when=time, answer=quoted)
+        answer = quoted + (_explained(recipient) if fate == "undeliverable" else "")
+        return _CHECKS[fate].format(when=time, answer=answer)
     if fate == "deferred":
-        return _deferred(mail["state"], recipient, when)
+        return _deferred(mail, recipient, when)
     if fate == "expired":
         gave_up = f" on {when(mail['expired'])}" if mail.get("expired") else ""
         tries = _tries(recipient["attempt_count"], when(recipient["first_attempt"]))
@@ -226,9 +273,9 @@ def _fate_sentence(mail: Record, recipient: Record, when: When) -> str:
         relay = relay_text(recipient)
         is_remote = recipient.get("component") in ("smtp", "lmtp") and " said: " in (recipient.get("response") or "")
         how = f"Refused by {relay or 'the next server'}" if is_remote else "Could not be delivered, returned"
-        return f"{how} on {time}{quoted}.{_told(mail, recipient['time'])}"
+        return f"{how} on {time}{quoted}{_explained(recipient)}.{_told(mail, recipient['time'])}"
     if fate == "rejected":
-        return f"Refused on {time}, before this server accepted it{quoted}; the client was told."
+        return f"Refused on {time}, before this server accepted it{quoted}{_explained(recipient)}; the client was told."
     if fate == "discarded":
         return _discarded(mail, recipient, when)
     tries = f"{_tries(recipient['attempt_count'], when(recipient['first_attempt']))}{_answer(recipient)}"
@@ -336,8 +383,6 @@ def _client(mail: Record) -> str:
     if mail.get("sasl_username"):
         method = f" ({mail['sasl_method']})" if mail.get("sasl_method") else ""
         text += f", logged in as {mail['sasl_username']}{method}"
-    if mail.get("orig_client"):
-        text += f", for {mail['orig_client']}"
     if mail.get("orig_client"):
         text += f", originally from {mail['orig_client']}"
     return text

@@ -165,7 +165,7 @@ def _explain_nothing(criteria: Criteria) -> None:
 def _page_lines(results: list[dict[str, Any]], wanted: str) -> Iterable[str]:
     columns = terminal_columns()
     several_hosts = len({result["host"] for result in results}) > 1
-    ids = [escape(result.get("queue_id", "-")) for result in results]
+    ids = [escape(result["queue_id"]) if "queue_id" in result else f"r{_number(result)}" for result in results]
     hosts = [escape(result["host"]).partition(".")[0] if columns else escape(result["host"]) for result in results]
     id_width = max((width(text) for text in ids), default=0)
     host_width = max((width(text) for text in hosts), default=0)
@@ -176,6 +176,11 @@ def _page_lines(results: list[dict[str, Any]], wanted: str) -> Iterable[str]:
         head = f"{local_time(time)}  {host}{padded(queue_id, id_width)}  "
         for fate, whom, reply in _parts(result, wanted, columns):
             yield from _lines(head, fate, fate_width, whom, reply, columns)
+
+
+def _number(rejection: dict[str, Any]) -> int:
+    """Give what `trace` knows a rejection by."""
+    return Cursor.parse(rejection["cursor"]).number
 
 
 def _lines(head: str, fate: str, fate_width: int, whom: str, reply: str, columns: int | None) -> Iterable[str]:
@@ -235,7 +240,8 @@ def _reply(mail: dict[str, Any], recipient: dict[str, Any]) -> str:
     final = recipient.get("final")
     if final is not None:
         where = "" if final["host"] == mail["host"] else f" on {escape(final['host'])}"
-        text = f"as {escape(final['queue_id'])}{where}: {final.get('fate', final['state'])}"
+        ways = f"{final['ways']} deliveries, to mind is " if "ways" in final else ""
+        text = f"{ways}as {escape(final['queue_id'])}{where}: {final.get('fate', final['state'])}"
         recipient = final
     else:
         # What smtpd or cleanup decided was no attempt to deliver.

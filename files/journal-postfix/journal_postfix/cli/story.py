@@ -1,7 +1,7 @@
-"""A mail's story as text: what came in, the verdicts, what happened in the order of time, and the links.
+"""A mail's story as text: what came in, the verdicts, what happened on all legs in the order of time, and the links.
 
-Takes the record of store.trace; gives lines, with everything from outside escaped. Many attempts that went alike are
-one line; `is_verbose` shows each.
+Takes a record of store.trace.load_stories; gives lines, with everything from outside escaped. Many attempts that went
+alike are one line; `is_verbose` shows each.
 """
 
 from __future__ import annotations
@@ -11,7 +11,17 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from ..verdict import entrance_text, is_address_check, mail_verdict, origin_text, recipient_verdict, relay_text
+from ..verdict import (
+    entrance_text,
+    is_address_check,
+    leaf_verdict,
+    mail_verdict,
+    origin_text,
+    recipient_verdict,
+    refused_before,
+    rejection_verdict,
+    relay_text,
+)
 from .text import FATE_COLOURS, colour, count_text, escape, local_time, local_zone, padded, span_text, wrap
 
 Record = dict[str, Any]
@@ -28,7 +38,7 @@ _LINKS: Final = {
     ("success notice", "to"): "delivery status notification",
     ("postmaster notice", "to"): "notice to the postmaster",
     ("forwarded", "to"): "forwarded as",
-    ("queued", "to"): "queued as",
+    ("queued", "to"): "was handed on as",
     ("filtered", "to"): "came back from the content filter as",
     ("requeued", "to"): "put back into the queue as",
     ("bounce", "from"): "is the non-delivery notification about",
@@ -39,6 +49,13 @@ _LINKS: Final = {
     ("queued", "from"): "was handed on by",
     ("filtered", "from"): "came back from the content filter, before it was",
     ("requeued", "from"): "was put back into the queue, before it was",
+}
+
+_NOTICES: Final = {
+    "bounce": "non-delivery notification",
+    "delay warning": "delay warning",
+    "success notice": "delivery status notification",
+    "postmaster notice": "notice to the postmaster",
 }
 
 _EVENTS: Final = {
@@ -98,45 +115,109 @@ class Step(NamedTuple):
     text: str
 
 
-def story_lines(mail: Record, columns: int | None, *, is_verbose: bool) -> Iterator[str]:
-    """Tell one queue entry's story."""
-    what = "Address check" if is_address_check(mail) else "Mail"
-    instance = f" ({escape(mail['instance'])})" if mail["instance"] != "postfix" else ""
-    yield colour(f"{what} {escape(mail['queue_id'])} on {escape(mail['host'])}{instance}", "bold")
-    for name, value in _head(mail):
+def story_lines(story: Record, columns: int | None, *, is_verbose: bool) -> Iterator[str]:
+    """Tell one mail's story."""
+    what = "Address check" if is_address_check(story) else "Mail"
+    instance = f" ({escape(story['instance'])})" if story["instance"] != "postfix" else ""
+    yield colour(f"{what} {escape(story['queue_id'])} on {escape(story['host'])}{instance}", "bold")
+    for name, value in _head(story):
         lines = wrap(escape(value), None if columns is None else columns - 14)
         for number, line in enumerate(lines):
             yield f"  {padded('' if number else name, 12)}{line}"
     yield ""
     yield colour("What became of it", "bold")
-    shown, hidden = _shown_recipients(mail, is_verbose=is_verbose)
+    yield from _verdicts(story, columns, is_verbose=is_verbose)
+    yield ""
+    yield colour(f"What happened (times in {escape(local_zone(story['began']))})", "bold")
+    yield from _happenings(story, columns, is_verbose=is_verbose)
+    links = [(mail, link) for mail in (story, *story["legs"]) for link in mail["links"] if _is_told(story, mail, link)]
+    if links:
+        yield ""
+        yield colour("Links", "bold")
+        for mail, link in sorted(links, key=lambda pair: pair[1]["time"]):
+            yield f"  {_link_text(link, mail, is_named=bool(story['legs']))}"
+
+
+def _verdicts(story: Record, columns: int | None, *, is_verbose: bool) -> Iterator[str]:
+    shown, hidden = _shown_recipients(story, is_verbose=is_verbose)
     for recipient in shown:
-        name = escape(recipient["recipient"])
-        if "orig_to" in recipient:
-            name += f", addressed as {escape(recipient['orig_to'])}"
-        fate = recipient["fate"]
-        yield f"  {name}: {colour(fate, FATE_COLOURS.get(fate))}"
-        yield from wrap(escape(recipient_verdict(mail, recipient, local_time)), columns, " " * 6)
+        name = _recipient_name(recipient)
+        yield f"  {escape(name)}: {_coloured(recipient['fate'])}"
+        leaves = recipient.get("leaves", [])
+        if len(leaves) < 2:
+            yield from wrap(escape(recipient_verdict(story, recipient, local_time)), columns, " " * 6)
+            continue
+        yield f"      Handed on, and {len(leaves)} deliveries came of it:"
+        for leaf in leaves if is_verbose else leaves[:MAX_RECIPIENTS]:
+            lines = wrap(escape(leaf_verdict(story, recipient, leaf, local_time)), columns and columns - 10)
+            yield f"        - {lines[0]}"
+            yield from (f"          {line}" for line in lines[1:])
+        if len(leaves) > MAX_RECIPIENTS and not is_verbose:
+            yield f"        and {len(leaves) - MAX_RECIPIENTS:,} more (--verbose shows all)"
     if hidden:
         counts = ", ".join(f"{count:,} {fate}" for fate, count in hidden.most_common())
         yield f"  and {count_text(hidden.total(), 'more recipient')}: {counts} (--verbose shows all)"
-    verdict = mail_verdict(mail, local_time)
-    if verdict is not None:
-        yield from wrap(escape(verdict), columns, "  ")
-    yield ""
-    yield colour(f"What happened (times in {escape(local_zone(mail['began']))})", "bold")
-    steps = sorted(_steps(mail, shown, is_verbose=is_verbose), key=lambda step: step[:2])
+    for verdict in (mail_verdict(story, local_time), refused_before(story, local_time)):
+        if verdict is not None:
+            yield from wrap(escape(verdict), columns, "  ")
+    for notice in story["legs"]:
+        about = [link for link in notice["links"] if link["direction"] == "from" and link["kind"] in _NOTICES]
+        for recipient in notice["recipients"] if about else ():
+            name = f"{_NOTICES[about[0]['kind']]} {notice['queue_id']} to {_recipient_name(recipient)}"
+            yield f"  {escape(name)}: {_coloured(recipient['fate'])}"
+            yield from wrap(escape(recipient_verdict(notice, recipient, local_time)), columns, " " * 6)
+
+
+def _recipient_name(recipient: Record) -> str:
+    original = f", addressed as {recipient['orig_to']}" if "orig_to" in recipient else ""
+    return f"{recipient['recipient']}{original}"
+
+
+def _coloured(fate: str) -> str:
+    return colour(fate, FATE_COLOURS.get(fate))
+
+
+def _happenings(story: Record, columns: int | None, *, is_verbose: bool) -> Iterator[str]:
+    """Tell what happened to all queue entries, each step with its queue id where there are several."""
+    steps = [_refusal(rejection) for rejection in story["rejected_before"]]
+    legs = story["legs"]
+    for mail in (story, *legs):
+        shown, _ = _shown_recipients(mail, is_verbose=is_verbose)
+        for step in _steps(mail, shown, is_verbose=is_verbose):
+            steps.append(step._replace(text=f"{mail['queue_id']}: {step.text}") if legs else step)
+    # Log stamps are often whole seconds: what one entry went through stays together then.
+    steps.sort(key=lambda step: (step.time, step.rank) if not legs else (step.time, 0))
     in_milliseconds = any(step.time.microsecond for step in steps)
     for step in steps:
         time = local_time(step.time, milliseconds=in_milliseconds)
         lines = wrap(escape(step.text), None if columns is None else columns - len(time) - 4)
         for number, line in enumerate(lines):
             yield f"  {' ' * len(time) if number else time}  {line}"
-    if mail["links"]:
-        yield ""
-        yield colour("Links", "bold")
-        for link in mail["links"]:
-            yield f"  {_link_text(link, mail)}"
+
+
+def rejection_lines(rejection: Record, columns: int | None) -> Iterator[str]:
+    """Tell what was refused before it got a queue id."""
+    client = relay_text({"relay_host": rejection.get("client_hostname"), "relay_ip": rejection.get("client_ip")})
+    yield colour(f"Rejection r{rejection['noqueue_id']} on {escape(rejection['host'])}", "bold")
+    told = {
+        "time": local_time(rejection["time"]),
+        "sender": rejection.get("sender") or ("<>" if "sender" in rejection else None),
+        "recipient": rejection.get("recipient"),
+        "client": client,
+        "helo": rejection.get("helo"),
+        "login": rejection.get("sasl_username"),
+        "asked at": rejection.get("stage"),
+    }
+    for name, value in told.items():
+        if value is not None:
+            yield f"  {padded(name, 12)}{escape(value)}"
+    yield from wrap(escape(rejection_verdict(rejection)), columns, "  ")
+
+
+def _refusal(rejection: Record) -> Step:
+    client = relay_text({"relay_host": rejection.get("client_hostname"), "relay_ip": rejection.get("client_ip")})
+    reply = " ".join(str(rejection[name]) for name in ("smtp_code", "dsn", "reason") if name in rejection)
+    return Step(rejection["time"], _ARRIVAL, f"refused before: {client or 'client unknown'}: {reply}")
 
 
 def _head(mail: Record) -> Iterator[tuple[str, str]]:
@@ -169,7 +250,9 @@ def _shown_recipients(mail: Record, *, is_verbose: bool) -> tuple[list[Record], 
 
 
 def _steps(mail: Record, recipients: list[Record], *, is_verbose: bool) -> Iterator[Step]:
-    arrival = f"arrived: {entrance_text(mail)}" if "origin" in mail else "its first line in the log"
+    arrival = (
+        f"arrived: {entrance_text(mail)}" if "origin" in mail else f"its first line in the log ({origin_text(mail)})"
+    )
     yield Step(mail["began"], _ARRIVAL, arrival)
     if "queued" in mail:
         size = f"{mail['size']:,} bytes, {count_text(mail['nrcpt'], 'recipient')}" if "size" in mail else ""
@@ -275,8 +358,20 @@ def _attempt(name: str, attempt: Record) -> Step:
     return Step(attempt["time"], _ATTEMPT, f"{name}: {attempt['status']}{by}{dsn}{reply}")
 
 
-def _link_text(link: Record, mail: Record) -> str:
+def _is_told(story: Record, mail: Record, link: Record) -> bool:
+    """Of the links between a story's entries each is told once, from the one that it leads from."""
+    if link["direction"] == "to" or mail is story:
+        return True
+    ends = {(entry["host"], entry["queue_id"]) for entry in (story, *story["legs"])}
+    return (link.get("host"), link["queue_id"]) not in ends
+
+
+def _link_text(link: Record, mail: Record, *, is_named: bool) -> str:
     name = _LINKS.get((link["kind"], link["direction"]), link["kind"])
     where = f" on {escape(link['host'])}" if link.get("host") not in (None, mail["host"]) else ""
     missing = "" if "host" in link else " (not in this database)"
-    return f"{local_time(link['time'])}  {name} {escape(link['queue_id'])}{where}{missing}"
+    doubt = " (told by the message-id)" if "told_by" in link else ""
+    if link.get("is_ambiguous"):
+        doubt = " (perhaps: its message-id, time, sender and recipient fit, but so do another mail's)"
+    whose = f"{escape(mail['queue_id'])} " if is_named else ""
+    return f"{local_time(link['time'])}  {whose}{name} {escape(link['queue_id'])}{where}{missing}{doubt}"

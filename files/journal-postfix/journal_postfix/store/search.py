@@ -9,20 +9,22 @@ goes on behind the last row of the one before (keyset), so rows that arrive mean
 How it stays fast. Exact addresses and whole domains are prefixes of the reversed address, for which there are indexes;
 criteria that different indexes serve are alternatives, each a query of its own, and their results are merged. The
 planner cannot tell a rare domain from a frequent one as well as the index itself: what an address can have at most is
-asked first (`_narrowed`); few ids are then the way in, and with many the newest mails are walked.
+asked first (`_narrowed`), and few ids are then the way in. Where they are many, or no index tells, the time is the way
+in: the newest slice first, then slices that grow (`_slices`), each fetched as a whole in whatever way is cheapest for
+it: a plan that hopes to end early walks all mails when what is looked for is old.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Final, NamedTuple
 
 from .database import Database
-from .mails import HANDED_ON, Record, load_mails, present
+from .mails import HANDED_ON, Record, load_mails, present, without_numbers
 from .terms import Condition, Probe, address, both, dsn, like_text, looks_like_queue_id, network, part, peer, user
 
 FATES: Final = (
@@ -98,6 +100,10 @@ class Page(NamedTuple):
 
 # So many ids are the better way in than the time.
 _MAX_NARROWED: Final = 2000
+_FEW: Final = 100
+
+# So many rows are looked through first, then so many, at last all the rest; the first ones row by row.
+_SLICES: Final = ((2000, True), (30_000, True), (500_000, False))
 
 # At the same time mails come before rejections.
 _RANK: Final = {"mail": 1, "rejected": 0}
@@ -118,11 +124,8 @@ def search(database: Database, criteria: Criteria, limit: int, after: Cursor | N
     with database.transaction():
         # One state of the database for all queries of a page.
         database.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        found: set[Cursor] = set()
-        for conditions in _mail_alternatives(criteria):
-            found |= _candidates(database, "mail", conditions, after, limit)
-        for conditions in _rejected_alternatives(criteria):
-            found |= _candidates(database, "rejected", conditions, after, limit)
+        found = _candidates(database, "mail", _mail_alternatives(criteria), after, limit)
+        found |= _candidates(database, "rejected", _rejected_alternatives(criteria), after, limit)
         ordered = sorted(found, key=_order, reverse=True)
         page = ordered[:limit]
         mails = {
@@ -136,7 +139,8 @@ def search(database: Database, criteria: Criteria, limit: int, after: Cursor | N
     results = []
     for key in page:
         record = {"kind": key.kind, **(mails if key.kind == "mail" else rejections)[key.number]}
-        record.pop("mail_id", None)
+        if key.kind == "mail":
+            record = without_numbers(record, with_leaves=False)
         record.pop("noqueue_id", None)
         record["cursor"] = str(key)
         results.append(present(record))
@@ -147,55 +151,157 @@ def _order(key: Cursor) -> tuple[datetime, int, int]:
     return key.time, _RANK[key.kind], key.number
 
 
-# Each kind's row of candidates: what is common, then the conditions, then order and limit.
-_CANDIDATES: Final = {
-    "mail": ("SELECT m.began, m.mail_id FROM mail AS m WHERE ", " ORDER BY m.began DESC, m.mail_id DESC LIMIT %s"),
-    "rejected": (
+class _Kind(NamedTuple):
+    """Where one kind of result comes from: its query up to the conditions, its time and its number."""
+
+    select: str
+    time: str
+    number: str
+    view: str
+    table: str
+
+
+class _Slice(NamedTuple):
+    """A stretch of time from `begin` to before `end`; None is no bound."""
+
+    begin: datetime | None
+    end: datetime | None
+    is_short: bool
+
+
+_KINDS: Final = {
+    "mail": _Kind("SELECT m.began, m.mail_id FROM mail AS m WHERE ", "m.began", "m.mail_id", "mail", "delivery_from"),
+    "rejected": _Kind(
         'SELECT m."time", m.noqueue_id FROM mail_rejected AS m WHERE ',
-        ' ORDER BY m."time" DESC, m.noqueue_id DESC LIMIT %s',
+        'm."time"',
+        "m.noqueue_id",
+        "mail_rejected",
+        "noqueue",
     ),
 }
-_TIME: Final = {"mail": "m.began", "rejected": 'm."time"'}
-_NUMBER: Final = {"mail": "m.mail_id", "rejected": "m.noqueue_id"}
 
 
 def _candidates(
-    database: Database, kind: str, conditions: Sequence[Condition], after: Cursor | None, limit: int
+    database: Database, kind: str, alternatives: Sequence[Sequence[Condition]], after: Cursor | None, limit: int
 ) -> set[Cursor]:
-    where = [condition for condition in conditions if condition is not _ALL]
-    if _NONE in where:
-        return set()
-    narrowed = _narrowed(database, kind, where)
-    if narrowed is not None:
-        where.append(narrowed)
+    """Find the first results of one kind: what fits any of the alternatives."""
+    told = _KINDS[kind]
+    behind = []
     if after is not None:
         if after.kind == kind:
-            where.append(Condition(f"({_TIME[kind]}, {_NUMBER[kind]}) < (%s, %s)", (after.time, after.number)))
+            behind.append(Condition(f"({told.time}, {told.number}) < (%s, %s)", (after.time, after.number)))
         elif _RANK[kind] < _RANK[after.kind]:
-            where.append(Condition(f"{_TIME[kind]} <= %s", (after.time,)))
+            behind.append(Condition(f"{told.time} <= %s", (after.time,)))
         else:
-            where.append(Condition(f"{_TIME[kind]} < %s", (after.time,)))
-    head, tail = _CANDIDATES[kind]
-    sql = head + (" AND ".join(condition.sql for condition in where) or "TRUE") + tail
-    parameters = [parameter for condition in where for parameter in condition.parameters]
+            behind.append(Condition(f"{told.time} < %s", (after.time,)))
+    found: set[Cursor] = set()
+    sliced: list[list[Condition]] = []
+    for conditions in alternatives:
+        where = [condition for condition in conditions if condition is not _ALL]
+        if _NONE in where:
+            continue
+        is_direct = all(map(_is_of_time, where)) or any(condition.is_exact for condition in where)
+        narrowed = None if is_direct else _narrowed(database, kind, where)
+        if is_direct or narrowed is not None:
+            many = narrowed is not None and narrowed.since_sql is not None
+            if many:
+                # Many ids and as many recipients: the planner expects one of each, and would compare all with all.
+                database.execute("SET LOCAL enable_nestloop = off")
+            found |= _found(database, kind, [*where, *behind, *([] if narrowed is None else [narrowed])], limit)
+            if many:
+                database.execute("SET LOCAL enable_nestloop TO DEFAULT")
+        else:
+            sliced.append([*where, *behind])
+    for slice_ in _slices(database, told, sliced, after):
+        if slice_.is_short:
+            # The planner thinks too well of bitmaps, most of all of trigrams': walking so few rows is faster.
+            database.execute("SET LOCAL enable_bitmapscan = off")
+        newest = {one for where in sliced for one in _found(database, kind, where, limit, slice_)}
+        database.execute("SET LOCAL enable_bitmapscan TO DEFAULT")
+        found |= newest
+        if sum(slice_.begin is None or one.time >= slice_.begin for one in found) > limit:
+            break
+    return found
+
+
+def _is_of_time(condition: Condition) -> bool:
+    return bool(condition.parameters) and all(isinstance(parameter, datetime) for parameter in condition.parameters)
+
+
+def _found(
+    database: Database,
+    kind: str,
+    where: Sequence[Condition],
+    limit: int,
+    slice_: _Slice | None = None,
+) -> set[Cursor]:
+    told = _KINDS[kind]
+    texts: list[str] = []
+    parameters: list[object] = []
+    begin, end = (slice_.begin, slice_.end) if slice_ is not None else (None, None)
+    for condition in where:
+        is_since = begin is not None and condition.since_sql is not None
+        texts.append(condition.since_sql or "" if is_since else condition.sql)
+        parameters += [*condition.parameters, begin] if is_since else condition.parameters
+    for sign, bound in ((">=", begin), ("<", end)):
+        if bound is not None:
+            texts.append(f"{told.time} {sign} %s")
+            parameters.append(bound)
+    # No index has this order: all of a slice is fetched in the cheapest way, in the hope of no early end.
+    order = told.time if slice_ is None else f"{told.time} + INTERVAL '0'"
+    sql = f"{told.select}{' AND '.join(texts) or 'TRUE'} ORDER BY {order} DESC, {told.number} DESC LIMIT %s"
     return {Cursor(time, kind, number) for time, number in database.fetch(sql, [*parameters, limit + 1])}
 
 
+def _slices(
+    database: Database, kind: _Kind, sliced: Sequence[Sequence[Condition]], after: Cursor | None
+) -> Iterator[_Slice]:
+    """Cut the time into slices, the newest and shortest first."""
+    if not sliced:
+        return
+    ends = f"SELECT {kind.time} FROM {kind.view} AS m ORDER BY {kind.time}"  # noqa: S608 - constants
+    oldest, newest, rows = database.fetch(
+        f"SELECT ({ends} LIMIT 1), ({ends} DESC LIMIT 1), "  # noqa: S608 - constants
+        "(SELECT CASE WHEN reltuples < 0 THEN 1e6 ELSE reltuples END FROM pg_class WHERE oid = %s::regclass)",
+        (kind.table,),
+    )[0]
+    if oldest is None:
+        return
+    begin = newest if after is None else min(newest, after.time)
+    for condition in sliced[0]:
+        # --until is in all alternatives.
+        if condition.sql == f"{kind.time} < %s":
+            begin = min(begin, condition.parameters[0])
+    end: datetime | None = None
+    for length, is_short in _SLICES:
+        width = (newest - oldest) * min(1.0, length / max(rows, 1))
+        if width <= timedelta() or begin - width <= oldest:
+            break
+        begin -= width
+        yield _Slice(begin, end, is_short)
+        end = begin
+    yield _Slice(None, end, is_short=False)
+
+
 def _narrowed(database: Database, kind: str, where: Sequence[Condition]) -> Condition | None:
-    """Give the ids that the first rare one of the conditions leaves."""
+    """Give the ids that the first rare condition leaves; with `since_sql` where they are those of many recipients."""
     limit = _MAX_NARROWED + 1
     for condition in where:
         if not condition.probes:
             continue
         # A plain index scan stops at the limit; a bitmap would be made of all there are.
         database.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
-        numbers: set[int] = set()
+        rows: list[tuple[int]] = []
         for probe in condition.probes:
-            if len(numbers) < limit:
-                numbers.update(row[0] for row in database.fetch(f"{probe.sql} LIMIT %s", (*probe.parameters, limit)))
+            if len(rows) < limit:
+                rows += database.fetch(f"{probe.sql} LIMIT %s", (*probe.parameters, limit))
         database.execute("SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT")
-        if len(numbers) < limit:
-            return Condition(f"{_NUMBER[kind]} = ANY(%s::bigint[])", (sorted(numbers),))
+        # Rows, not ids: a mail can have several recipients that fit, and what a limit cut off must not pass for all.
+        if len(rows) < limit:
+            numbers = sorted({number for (number,) in rows})
+            sql = f"{_KINDS[kind].number} = ANY(%s::bigint[])"
+            is_of_recipients = condition.since_sql is not None and len(numbers) > _FEW
+            return Condition(sql, (numbers,), since_sql=sql if is_of_recipients else None)
     return None
 
 
@@ -208,7 +314,7 @@ def _mail_alternatives(criteria: Criteria) -> list[list[Condition]]:
     if c.message_id is not None:
         fixed.append(_message_id(c.message_id))
     if c.queue_id is not None:
-        fixed.append(Condition("m.queue_id = %s", (c.queue_id,)))
+        fixed.append(Condition("m.queue_id = %s", (c.queue_id,), is_exact=True))
     if c.subject is not None:
         fixed.append(part("m.subject", c.subject))
     if c.client is not None:
@@ -298,11 +404,7 @@ def _fate_choices(fate: str | None, wanted: list[Condition]) -> list[Condition]:
     if fate is None:
         return [_some_recipient(wanted)]
     if fate == HANDED_ON:
-        sent = Condition("r.status = 'sent'")
-        return [
-            _some_recipient([*wanted, sent, Condition("r.next_queue_id IS NOT NULL"), Condition(_IS_QUEUED_ON)]),
-            _some_recipient([*wanted, sent, Condition(_IS_FILTERED)]),
-        ]
+        return [_some_recipient([*wanted, Condition(_IS_HANDED_ON)])]
     itself = Condition("r.status = %s", (fate,))
     if fate == "deferred":
         itself = Condition("r.status = 'deferred' AND r.fate = 'deferred'")
@@ -318,18 +420,10 @@ _WITHOUT_LINE: Final = (
     "m.state = ANY(%s) AND recipient_fate('queued', m.state) = %s "
     "AND (SELECT count(*) FROM mail_recipient AS r WHERE r.mail_id = m.mail_id) < coalesce(m.nrcpt, 1)"
 )
-_IS_QUEUED_ON: Final = (
-    "EXISTS (SELECT FROM mail AS n WHERE n.queue_id = r.next_queue_id AND n.mail_id <> m.mail_id "
-    "AND n.began BETWEEN r.attempted - INTERVAL '1 hour' AND r.attempted + INTERVAL '1 minute' "
-    "AND (n.message_id IS NOT DISTINCT FROM m.message_id OR (r.component = 'local' AND n.host = m.host)))"
+_IS_HANDED_ON: Final = (
+    "EXISTS (SELECT FROM mail_delivery AS d "
+    "WHERE d.mail_id = r.mail_id AND d.recipient_key = r.recipient_key AND d.is_handed_on)"
 )
-_IS_FILTERED: Final = (
-    "EXISTS (SELECT FROM mail AS n INNER JOIN mail_recipient AS s ON n.mail_id = s.mail_id "
-    "WHERE n.orig_queue_id = m.queue_id AND n.mail_id <> m.mail_id AND n.origin <> 'pickup' "
-    "AND n.began BETWEEN m.began - INTERVAL '1 minute' AND coalesce(m.ended, 'infinity') + INTERVAL '1 minute' "
-    "AND lower(r.recipient) IN (lower(s.recipient), lower(s.orig_to)))"
-)
-
 
 _PROBES: Final = {
     "mail": "SELECT m.mail_id FROM mail AS m WHERE ",
@@ -347,9 +441,9 @@ def _probed(kind: str, condition: Condition) -> Condition:
 
 def _some_recipient(conditions: Sequence[Condition]) -> Condition:
     all_of_them = both(conditions)
-    return all_of_them._replace(
-        sql=f"EXISTS (SELECT FROM mail_recipient AS r WHERE r.mail_id = m.mail_id AND {all_of_them.sql})"
-    )
+    sql = f"EXISTS (SELECT FROM mail_recipient AS r WHERE r.mail_id = m.mail_id AND {all_of_them.sql})"
+    # No attempt comes before its mail: so a slice of the mails' time is one of the attempts', which has an index.
+    return all_of_them._replace(sql=sql, since_sql=f"{sql[:-1]} AND r.first_attempt >= %s)")
 
 
 def _recipient(term: str) -> Condition:
@@ -362,7 +456,7 @@ def _recipient(term: str) -> Condition:
 def _message_id(text: str) -> Condition:
     bare = text[1:-1] if text.startswith("<") and text.endswith(">") else text
     spellings = [bare, f"<{bare}>"]
-    return Condition("(m.message_id = ANY(%s) OR m.resent_message_id = ANY(%s))", (spellings, spellings))
+    return Condition("(m.message_id = ANY(%s) OR m.resent_message_id = ANY(%s))", (spellings, spellings), is_exact=True)
 
 
 def _term_choices(term: str | None, *, is_mail: bool) -> list[Condition]:
@@ -376,7 +470,7 @@ def _term_choices(term: str | None, *, is_mail: bool) -> list[Condition]:
             choices.append(_some_recipient([peer("r.relay_host", "r.relay_ip", term)]))
         return choices
     if looks_like_queue_id(term):
-        return [Condition("m.queue_id = %s", (term,))] if is_mail else mail_only
+        return [Condition("m.queue_id = %s", (term,), is_exact=True)] if is_mail else mail_only
     if is_mail:
         choices = [*_sender_choices("mail", term), _some_recipient([_recipient(term)])]
         if "@" in term[1:]:

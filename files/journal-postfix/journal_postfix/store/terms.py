@@ -21,11 +21,17 @@ _LONG_ID_RE: Final = re.compile(r"[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,14}z[0-
 
 
 class Condition(NamedTuple):
-    """A condition in SQL with its parameters; and how to ask an index first, where one serves it."""
+    """A condition in SQL with its parameters; and how to ask an index first, where one serves it.
+
+    `since_sql` is the same for what began at a time or later, its last parameter: where that helps beyond the mail's
+    own time. `is_exact`: the planner knows well how few rows it leaves.
+    """
 
     sql: str
     parameters: tuple[Any, ...] = ()
     probes: tuple[Probe, ...] = ()
+    since_sql: str | None = None
+    is_exact: bool = False
 
 
 class Probe(NamedTuple):
@@ -41,6 +47,10 @@ def both(conditions: Sequence[Condition]) -> Condition:
         " AND ".join(condition.sql for condition in conditions),
         tuple(parameter for condition in conditions for parameter in condition.parameters),
         next((condition.probes for condition in conditions if condition.probes), ()),
+        # Its parameter is the last one, so only the last condition can have one.
+        " AND ".join([*(condition.sql for condition in conditions[:-1]), conditions[-1].since_sql])
+        if conditions and conditions[-1].since_sql is not None
+        else None,
     )
 
 

@@ -70,7 +70,8 @@ COMMENT ON COLUMN delivery_from.sender_raw IS 'Envelope sender as logged, where 
 COMMENT ON COLUMN delivery_from.orig_queue_id IS 'Queue id before postsuper -r or before the content filter (XFORWARD)';
 COMMENT ON COLUMN delivery_from.subject IS 'Only when header checks log it';
 
-CREATE INDEX delivery_from_queue_id ON delivery_from (queue_id, server_id);
+-- text_pattern_ops serves = and the beginning of an id.
+CREATE INDEX delivery_from_queue_id ON delivery_from (queue_id text_pattern_ops, server_id);
 CREATE INDEX delivery_from_began ON delivery_from (began);
 CREATE INDEX delivery_from_message_id ON delivery_from USING hash (message_id);
 CREATE INDEX delivery_from_sender ON delivery_from (left(reverse(lower(sender)), 250) text_pattern_ops);
@@ -181,7 +182,7 @@ CREATE INDEX noqueue_time ON noqueue ("time");
 CREATE INDEX noqueue_sender ON noqueue (left(reverse(lower(sender)), 250) text_pattern_ops);
 CREATE INDEX noqueue_sender_raw ON noqueue (left(reverse(lower(sender_raw)), 250) text_pattern_ops)
 WHERE sender_raw IS NOT NULL;
-CREATE INDEX noqueue_recipient ON noqueue (left(reverse(lower(recipient)), 250) text_pattern_ops);
+CREATE INDEX noqueue_recipient ON noqueue (left(reverse(lower(recipient)), 250) text_pattern_ops, "time");
 
 CREATE TABLE server_event (
     host text NOT NULL,

@@ -177,6 +177,194 @@ LEFT JOIN mail_server AS s ON n.server_id = s.server_id
 WHERE n.action IN ('reject', 'milter-reject', 'proxy-reject', 'hangup');
 COMMENT ON VIEW mail_rejected IS 'One row per rejection that got no queue id';
 
+CREATE FUNCTION is_internal(address inet) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+SELECT
+    address <<= '127.0.0.0/8' OR address <<= '10.0.0.0/8' OR address <<= '172.16.0.0/12' OR address <<= '192.168.0.0/16'
+    OR address <<= '169.254.0.0/16' OR address <<= '::1' OR address <<= 'fc00::/7' OR address <<= 'fe80::/10'
+$$;
+COMMENT ON FUNCTION is_internal IS 'An address of this host or its own network, where nobody else answers';
+
+CREATE FUNCTION is_same_host(one text, other text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+SELECT
+    lower(rtrim(one, '.')) = lower(rtrim(other, '.'))
+    OR (strpos(one, '.') = 0 AND starts_with(lower(other), lower(one) || '.'))
+    OR (strpos(other, '.') = 0 AND starts_with(lower(one), lower(other) || '.'))
+$$;
+COMMENT ON FUNCTION is_same_host IS 'The same name; a short one is the same as a full one that begins with it';
+
+CREATE FUNCTION delivery_window(t delivery_to, is_same_server boolean) RETURNS tstzrange
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+SELECT tstzrange(
+    -- The next hop has made its queue file between our connection and its reply.
+    t.attempted - make_interval(secs => least(coalesce((t.delay_connection + t.delay_transmission)::float8, 3600), 3600))
+    -- Stamps of whole seconds; clocks of two hosts; pickup(8) comes to what a command submitted a little later.
+    - CASE WHEN is_same_server THEN INTERVAL '2 seconds' ELSE INTERVAL '2 minutes' END,
+    t.attempted + CASE
+        WHEN t.component = 'pipe' THEN INTERVAL '1 minute'
+        WHEN is_same_server THEN INTERVAL '2 seconds'
+        ELSE INTERVAL '2 minutes'
+    END,
+    '[]'
+)
+$$;
+COMMENT ON FUNCTION delivery_window IS 'When the queue entry must have begun that a delivery led to';
+
+-- PL/pgSQL from here to the view: a session plans each query in them once, and only when it comes to it.
+
+CREATE FUNCTION is_to_same_address(t delivery_to, next_mail_id bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN exists(
+        SELECT FROM delivery_to AS n
+        WHERE
+            n.mail_id = next_mail_id
+            AND (
+                lower(n.recipient) IN (lower(t.recipient), lower(t.orig_to))
+                OR lower(n.orig_to) IN (lower(t.recipient), lower(t.orig_to))
+            )
+    );
+END
+$$;
+COMMENT ON FUNCTION is_to_same_address IS 'A queue entry has a recipient that was addressed as this one';
+
+CREATE FUNCTION is_between_hosts(f delivery_from, t delivery_to, c delivery_from) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN f.server_id <> c.server_id AND exists(
+        SELECT FROM mail_server AS fs, mail_server AS cs
+        WHERE
+            fs.server_id = f.server_id AND cs.server_id = c.server_id
+            AND (is_same_host(t.relay_host, cs.host) OR is_same_host(c.client_hostname, fs.host))
+    );
+END
+$$;
+COMMENT ON FUNCTION is_between_hosts IS
+'The relay of a delivery is the other entry''s host, or the other entry''s client is the delivery''s host';
+
+CREATE FUNCTION is_reply_true(f delivery_from, t delivery_to, c delivery_from) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+DECLARE
+    is_internal_relay boolean := coalesce(is_internal(t.relay_ip), t.relay_path IS NOT NULL);
+BEGIN
+    IF t.component = 'local' THEN
+        -- local(8) says so itself, and what it forwards enters the queue by no door.
+        RETURN f.server_id = c.server_id AND c.origin IS NULL;
+    END IF;
+    -- Content that had no Message-ID may get one on its way through this host.
+    IF f.message_id IS DISTINCT FROM c.message_id AND NOT (coalesce(f.message_id, '<>') = '<>' AND is_internal_relay) THEN
+        RETURN FALSE;
+    END IF;
+    IF is_internal_relay THEN
+        RETURN TRUE;
+    END IF;
+    -- From here on anybody may have answered, and may have sent us a mail with the same Message-ID.
+    RETURN coalesce(lower(coalesce(f.sender_raw, f.sender)) = lower(coalesce(c.sender_raw, c.sender)), FALSE)
+        AND (is_between_hosts(f, t, c) OR is_to_same_address(t, c.mail_id));
+END
+$$;
+COMMENT ON FUNCTION is_reply_true IS
+'Whether the entry that a reply names (queued as) can be the mail that was handed over: a reply is a text that the other '
+'side chose, so the facts of that entry must agree';
+
+CREATE FUNCTION is_nearest_true(f delivery_from, t delivery_to, c delivery_from) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN is_reply_true(f, t, c) AND NOT exists(
+        SELECT FROM delivery_from AS o
+        WHERE
+            o.queue_id = t.next_queue_id
+            AND o.mail_id NOT IN (t.mail_id, c.mail_id)
+            AND o.began <@ delivery_window(t, f.server_id = o.server_id)
+            AND (abs(extract(EPOCH FROM o.began - t.attempted)), o.mail_id)
+            < (abs(extract(EPOCH FROM c.began - t.attempted)), c.mail_id)
+            AND is_reply_true(f, t, o)
+    );
+END
+$$;
+COMMENT ON FUNCTION is_nearest_true IS 'Of several entries with the queue id that a reply names, the nearest that can be meant';
+
+CREATE FUNCTION is_like_next_leg(f delivery_from, t delivery_to, c delivery_from) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    IF
+        f.mail_id = c.mail_id
+        OR t.status <> 'sent'
+        OR t.component NOT IN ('smtp', 'lmtp', 'pipe')
+        OR c.origin IS NULL
+        -- Behind a second filter XFORWARD still names the first entry of all.
+        OR (c.orig_queue_id IS NOT NULL AND c.orig_queue_id IS DISTINCT FROM f.orig_queue_id)
+        OR NOT c.began <@ delivery_window(t, f.server_id = c.server_id)
+        OR lower(coalesce(c.sender_raw, c.sender)) IS DISTINCT FROM lower(coalesce(f.sender_raw, f.sender))
+        OR NOT coalesce(c.size BETWEEN f.size / 2 AND f.size * 2 + 65536, FALSE)
+    THEN
+        RETURN FALSE;
+    END IF;
+    IF t.component = 'pipe' THEN
+        IF f.server_id <> c.server_id OR NOT (c.origin = 'pickup' OR host(c.client_ip) IN ('127.0.0.1', '::1')) THEN
+            RETURN FALSE;
+        END IF;
+    ELSIF NOT coalesce(
+        c.client_ip = t.relay_ip OR (is_internal(c.client_ip) AND is_internal(t.relay_ip)) OR is_between_hosts(f, t, c), FALSE
+    ) THEN
+        RETURN FALSE;
+    END IF;
+    RETURN is_to_same_address(t, c.mail_id)
+        -- What some reply names is that mail's.
+        AND NOT exists(
+            SELECT FROM delivery_to AS o
+            WHERE
+                o.next_queue_id = c.queue_id AND o.mail_id <> t.mail_id
+                AND o.attempted BETWEEN c.began - INTERVAL '2 minutes' AND c.began + INTERVAL '1 hour'
+        );
+END
+$$;
+COMMENT ON FUNCTION is_like_next_leg IS
+'Whether a queue entry with the same Message-ID fits a delivery in time, sender, recipient, size and the peer that it '
+'came from. Evidence only: several may fit';
+
+CREATE FUNCTION is_next_leg(f delivery_from, t delivery_to, c delivery_from) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN is_like_next_leg(f, t, c)
+        -- Better evidence comes first.
+        AND NOT exists(
+            SELECT FROM delivery_from AS o
+            WHERE
+                o.queue_id = t.next_queue_id
+                AND o.mail_id <> t.mail_id
+                AND o.began <@ delivery_window(t, f.server_id = o.server_id)
+                AND is_reply_true(f, t, o)
+        )
+        AND NOT exists(
+            SELECT FROM delivery_from AS o
+            WHERE o.orig_queue_id = f.queue_id AND o.mail_id <> f.mail_id AND o.message_id = f.message_id
+        )
+        -- A message-id of dozens of mails is evidence of none; what senders multiply must not multiply the work.
+        AND NOT exists(
+            SELECT FROM delivery_from AS o
+            WHERE o.message_id = f.message_id
+            ORDER BY o.mail_id
+            OFFSET 20
+        );
+END
+$$;
+COMMENT ON FUNCTION is_next_leg IS 'is_like_next_leg, and nothing tells better where the mail went';
+
+CREATE FUNCTION is_one_of_several(f delivery_from, t delivery_to, c delivery_from) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN exists(
+        SELECT FROM delivery_from AS o
+        WHERE o.message_id = f.message_id AND o.mail_id <> c.mail_id AND is_like_next_leg(f, t, o)
+    ) OR exists(
+        SELECT FROM delivery_from AS o
+        INNER JOIN delivery_to AS ot ON o.mail_id = ot.mail_id
+        WHERE o.message_id = c.message_id AND o.mail_id <> f.mail_id AND is_like_next_leg(o, ot, c)
+    );
+END
+$$;
+COMMENT ON FUNCTION is_one_of_several IS 'Another entry fits this delivery, or this entry another delivery';
+
 -- Each leg is a join and not a LATERAL … LIMIT 1: so conditions on mail_id and on linked_mail_id both reach the tables'
 -- indexes, and the links from a mail and those to it cost the same. Of several entries that had the same queue id the
 -- nearest in time is meant: NOT EXISTS leaves out the others.
@@ -193,7 +381,9 @@ SELECT
     e."time",
     e.linked_queue_id,
     c.mail_id AS linked_mail_id,
-    NULL::bigint AS recipient_key
+    NULL::bigint AS recipient_key,
+    'log' AS told_by,
+    FALSE AS is_ambiguous
 FROM mail_event AS e
 INNER JOIN delivery_from AS f ON e.mail_id = f.mail_id
 LEFT JOIN delivery_from AS c
@@ -220,28 +410,17 @@ SELECT
     t.attempted AS "time",
     t.next_queue_id AS linked_queue_id,
     c.mail_id AS linked_mail_id,
-    t.recipient_key
+    t.recipient_key,
+    CASE t.component WHEN 'local' THEN 'log' ELSE 'reply' END AS told_by,
+    FALSE AS is_ambiguous
 FROM delivery_to AS t
 INNER JOIN delivery_from AS f ON t.mail_id = f.mail_id
 LEFT JOIN delivery_from AS c
     ON
         t.next_queue_id = c.queue_id
         AND t.mail_id <> c.mail_id
-        AND (f.server_id = c.server_id OR t.component <> 'local')
-        -- A reply's text is the next hop's choice: the entry must fit in time, and in its message-id.
-        AND c.began BETWEEN t.attempted - INTERVAL '1 hour' AND t.attempted + INTERVAL '1 minute'
-        AND (f.message_id IS NOT DISTINCT FROM c.message_id OR t.component = 'local')
-        AND NOT EXISTS (
-            SELECT FROM delivery_from AS o
-            WHERE
-                o.queue_id = t.next_queue_id
-                AND o.mail_id <> t.mail_id
-                AND (o.server_id = f.server_id OR t.component <> 'local')
-                AND o.began BETWEEN t.attempted - INTERVAL '1 hour' AND t.attempted + INTERVAL '1 minute'
-                AND (o.message_id IS NOT DISTINCT FROM f.message_id OR t.component = 'local')
-                AND (abs(extract(EPOCH FROM o.began - t.attempted)), o.mail_id)
-                < (abs(extract(EPOCH FROM c.began - t.attempted)), c.mail_id)
-        )
+        AND c.began <@ delivery_window(t, f.server_id = c.server_id)
+        AND is_nearest_true(f, t, c)
 WHERE t.next_queue_id IS NOT NULL
 UNION ALL
 SELECT
@@ -250,7 +429,9 @@ SELECT
     f.began AS "time",
     f.queue_id AS linked_queue_id,
     f.mail_id AS linked_mail_id,
-    NULL::bigint AS recipient_key
+    NULL::bigint AS recipient_key,
+    CASE f.origin WHEN 'pickup' THEN 'log' ELSE 'xforward' END AS told_by,
+    FALSE AS is_ambiguous
 FROM delivery_from AS f
 INNER JOIN delivery_from AS p
     ON
@@ -258,6 +439,7 @@ INNER JOIN delivery_from AS p
         AND f.mail_id <> p.mail_id
         AND p.began <= f.began + INTERVAL '1 minute'
         AND (f.origin <> 'pickup' OR f.server_id = p.server_id)
+        AND (f.origin = 'pickup' OR f.message_id = p.message_id OR coalesce(p.message_id, '<>') = '<>')
         AND (p.ended IS NULL OR f.origin = 'pickup' OR p.ended >= f.began - INTERVAL '1 minute')
         AND NOT EXISTS (
             SELECT FROM delivery_from AS o
@@ -266,14 +448,44 @@ INNER JOIN delivery_from AS p
                 AND o.mail_id <> f.mail_id
                 AND o.began <= f.began + INTERVAL '1 minute'
                 AND (f.origin <> 'pickup' OR o.server_id = f.server_id)
+                AND (f.origin = 'pickup' OR o.message_id = f.message_id OR coalesce(o.message_id, '<>') = '<>')
                 AND (o.ended IS NULL OR f.origin = 'pickup' OR o.ended >= f.began - INTERVAL '1 minute')
                 AND (o.began > p.began OR (o.began = p.began AND o.mail_id < p.mail_id))
         )
-WHERE f.orig_queue_id IS NOT NULL;
+WHERE f.orig_queue_id IS NOT NULL
+UNION ALL
+SELECT
+    t.mail_id,
+    'queued' AS kind,
+    t.attempted AS "time",
+    c.queue_id AS linked_queue_id,
+    c.mail_id AS linked_mail_id,
+    t.recipient_key,
+    'message-id' AS told_by,
+    is_one_of_several(f, t, c) AS is_ambiguous
+FROM delivery_to AS t
+INNER JOIN delivery_from AS f ON t.mail_id = f.mail_id
+INNER JOIN delivery_from AS c
+    ON
+        f.message_id = c.message_id
+        AND f.mail_id <> c.mail_id
+        AND c.began BETWEEN t.attempted - INTERVAL '1 hour 2 minutes' AND t.attempted + INTERVAL '2 minutes'
+        AND is_next_leg(f, t, c)
+WHERE
+    t.status = 'sent'
+    AND t.component IN ('smtp', 'lmtp', 'pipe')
+    AND f.message_id <> '<>'
+    -- Dovecot has stored it.
+    AND (t.component <> 'lmtp' OR t.response IS NULL OR right(t.response, 6) <> ' Saved');
 COMMENT ON VIEW mail_link IS
 'From one queue entry to the next leg: bounce, delay warning, success notice, postmaster notice, forwarded, queued, '
 'requeued, filtered. linked_mail_id is NULL when no such entry is in this database';
 COMMENT ON COLUMN mail_link.recipient_key IS 'The recipient that went this way (forwarded, queued), else NULL';
+COMMENT ON COLUMN mail_link.told_by IS
+'How the link is known: log (this Postfix says so), xforward (the content filter passed the queue id on), reply (the next '
+'hop named the queue id, and that entry''s facts agree), message-id (it is the same, and time, sender, recipient, size and '
+'client fit: evidence, no proof)';
+COMMENT ON COLUMN mail_link.is_ambiguous IS 'By this evidence another mail is meant as well: no fate is derived from it';
 
 CREATE VIEW mail_server_event AS
 SELECT
