@@ -52,7 +52,8 @@ def fill(dsn: str, mails: int) -> None:
             start = time.monotonic()
             cursor.execute(definition)
             cursor.execute("SELECT pg_size_pretty(pg_relation_size(%s::regclass))", (name,))
-            print(f"{name}: {cursor.fetchone()[0]}, {time.monotonic() - start:.0f} s", flush=True)
+            [(size,)] = cursor.fetchall()
+            print(f"{name}: {size}, {time.monotonic() - start:.0f} s", flush=True)
         cursor.execute("SELECT setval(pg_get_serial_sequence('delivery_from', 'mail_id'), %s)", (mails,))
         cursor.execute("VACUUM ANALYZE")
 

@@ -1,4 +1,5 @@
--- Who may do what: every table and view has one line here (a test checks it). `schema apply` gives these rights, and
+-- Who may do what: every table, every view and every function that reads with its owner's rights has one line here (a
+-- test checks it). `schema apply` gives these rights, and
 -- takes all others away, each time it runs; a role that the cluster does not have is passed over.
 --
 -- The daemon writes and never deletes but what it keeps for itself; cleanup deletes and writes nothing but its record
@@ -39,6 +40,8 @@ BEGIN
             ('mail_rejected', 'SELECT', 'SELECT', 'SELECT'),
             ('mail_problem', 'SELECT', 'SELECT', 'SELECT'),
             ('mail_link', 'SELECT', 'SELECT', 'SELECT'),
+            ('mail_final', 'SELECT', 'SELECT', 'SELECT'),
+            ('mail_delivery', 'SELECT', 'SELECT', 'SELECT'),
             ('mail_neighbour', 'SELECT', 'SELECT', 'SELECT'),
             ('mail_note', 'SELECT', 'SELECT', 'SELECT'),
             ('mail_host', 'SELECT', 'SELECT', 'SELECT'),
@@ -51,6 +54,16 @@ BEGIN
             ('line_set_aside', 'SELECT', 'SELECT', 'SELECT'),
             ('daemon_report', 'SELECT', 'SELECT', 'SELECT'),
             ('cleanup_report', 'SELECT', 'SELECT', 'SELECT'),
+            ('FUNCTION is_to_same_address', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
+            ('FUNCTION is_between_hosts', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
+            ('FUNCTION is_reply_true', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
+            ('FUNCTION is_nearest_true', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
+            ('FUNCTION is_like_next_leg', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
+            ('FUNCTION is_next_leg', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
+            ('FUNCTION is_one_of_several', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
+            ('FUNCTION mail_legs', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
+            ('FUNCTION mail_leaves', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
+            ('FUNCTION mail_links', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
             ('DATABASE ' || quote_ident(current_database()), 'CONNECT, TEMPORARY', 'CONNECT', 'CONNECT'),
             ('SCHEMA ' || quote_ident(current_schema()), 'USAGE', 'USAGE', 'USAGE')
         ) AS held (thing, daemon, cleanup, reader)

@@ -90,36 +90,30 @@ _KEYS: Final = dict.fromkeys(TIMES, _TIME_KEYS) | {
     "host": _Keys("m.host", "m.host", "p.host", joins_mail=True),
 }
 
-# Which entry took a recipient over: as in mail_link, of several the nearest in time. The bounds of time are widened by
-# what lies between the two lines of one handing over.
+# Which entries took a recipient over, as mail_delivery.is_handed_on has it, for the whole window at once. The bounds of
+# time are widened by what lies between the two lines of one handing over.
 HANDED: Final = """
+link AS MATERIALIZED (
+    SELECT l.mail_id, l.recipient_key, l.linked_mail_id AS next_id
+    FROM mail_link AS l
+    WHERE
+        l."time" >= %(since)s - INTERVAL '61 minutes' AND l."time" < %(until)s + INTERVAL '61 minutes'
+        AND l.kind IN ('queued', 'forwarded', 'filtered') AND l.linked_mail_id IS NOT NULL AND NOT l.is_ambiguous
+),
 handed AS MATERIALIZED (
-    SELECT DISTINCT ON (x.mail_id, x.recipient_key) x.mail_id, x.recipient_key, x.next_id
-    FROM (
-        SELECT r.mail_id, r.recipient_key, c.mail_id AS next_id, abs(extract(EPOCH FROM c.began - r.attempted)) AS away
-        FROM mail_recipient AS r
-        INNER JOIN mail AS c ON r.next_queue_id = c.queue_id
-        INNER JOIN mail AS f ON r.mail_id = f.mail_id
-        WHERE
-            r.attempted >= %(since)s - INTERVAL '1 minute' AND r.attempted < %(until)s + INTERVAL '1 hour'
-            AND c.began >= %(since)s - INTERVAL '61 minutes' AND c.began < %(until)s + INTERVAL '61 minutes'
-            AND r.next_queue_id IS NOT NULL AND r.mail_id <> c.mail_id
-            AND c.began BETWEEN r.attempted - INTERVAL '1 hour' AND r.attempted + INTERVAL '1 minute'
-            AND (f.message_id IS NOT DISTINCT FROM c.message_id OR r.component = 'local')
-            AND ((f.host, f.instance) = (c.host, c.instance) OR r.component <> 'local')
-        UNION ALL
-        SELECT t.mail_id, t.recipient_key, n.mail_id AS next_id, abs(extract(EPOCH FROM n.began - t.attempted)) AS away
-        FROM mail AS n
-        INNER JOIN mail AS p ON n.orig_queue_id = p.queue_id AND n.mail_id <> p.mail_id
-        INNER JOIN mail_recipient AS t ON p.mail_id = t.mail_id
-        LEFT JOIN mail_recipient AS s ON n.mail_id = s.mail_id
-        WHERE
-            n.orig_queue_id IS NOT NULL AND n.origin <> 'pickup' AND t.status = 'sent'
-            AND n.began >= %(since)s - INTERVAL '61 minutes' AND n.began < %(until)s + INTERVAL '61 minutes'
-            AND n.began BETWEEN p.began - INTERVAL '1 minute' AND coalesce(p.ended, 'infinity') + INTERVAL '1 minute'
-            AND (s.mail_id IS NULL OR lower(t.recipient) IN (lower(s.recipient), lower(s.orig_to)))
-    ) AS x
-    ORDER BY x.mail_id, x.recipient_key, x.away, x.next_id
+    SELECT l.mail_id, l.recipient_key, l.next_id FROM link AS l WHERE l.recipient_key IS NOT NULL
+    UNION
+    SELECT r.mail_id, r.recipient_key, l.next_id
+    FROM link AS l
+    INNER JOIN mail_recipient AS r ON l.mail_id = r.mail_id AND r.status = 'sent' AND r.component <> 'local'
+    LEFT JOIN mail_recipient AS n ON l.next_id = n.mail_id
+    WHERE
+        l.recipient_key IS NULL
+        AND (
+            n.mail_id IS NULL
+            OR lower(r.recipient) IN (lower(n.recipient), lower(n.orig_to))
+            OR r.orig_to = n.orig_to
+        )
 )"""
 
 # The first leg of each entry that has one before it; a ring of forwards ends after ten.

@@ -7,7 +7,6 @@ CREATE INDEX delivery_to_attempted ON delivery_to USING brin (attempted timestam
 WITH (pages_per_range = 32, autosummarize = on);
 -- Mails that had to wait, by when they left: so that the queue's length at any time can be told.
 CREATE INDEX delivery_from_waited ON delivery_from (ended) WHERE ended - began > INTERVAL '10 minutes';
-CREATE INDEX delivery_from_user ON delivery_from (sasl_username, began) WHERE sasl_username IS NOT NULL;
 
 CREATE FUNCTION problem_reply(response text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 SELECT CASE

@@ -2,7 +2,11 @@
 
 CREATE FUNCTION mail_legs(mail_ids bigint[]) RETURNS TABLE (
     mail_id bigint, recipient_key bigint, kind text, told_by text, next_mail_id bigint, next_recipient_key bigint
-) LANGUAGE sql STABLE PARALLEL SAFE ROWS 20 AS $$
+) LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 20 SET plan_cache_mode = force_generic_plan AS $$
+-- The columns of the result are named like those of the tables.
+#variable_conflict use_column
+BEGIN
+RETURN QUERY
 WITH link AS MATERIALIZED (
     SELECT l.*
     FROM mail_link AS l
@@ -75,7 +79,8 @@ LEFT JOIN delivery_to AS n ON e.is_alone AND a.mail_id IS NULL AND e.next_mail_i
 WHERE
     e.kind <> 'filtered'
     OR a.mail_id IS NOT NULL
-    OR NOT EXISTS (SELECT FROM delivery_to AS o WHERE o.mail_id = e.next_mail_id)
+    OR NOT EXISTS (SELECT FROM delivery_to AS o WHERE o.mail_id = e.next_mail_id);
+END
 $$;
 COMMENT ON FUNCTION mail_legs IS
 'Of these queue entries: which recipient became which of the next leg; next_recipient_key is NULL where that cannot be '
@@ -279,6 +284,33 @@ FROM mail_recipient AS r;
 COMMENT ON VIEW mail_delivery IS
 'mail_recipient, and whether the next leg is here: count deliveries WHERE NOT is_handed_on, so that a content filter or '
 'a forward does not double them';
+
+-- Who looks reads views and no table, and so do the functions in them: with their owner's rights, and with no names but
+-- those of this schema, lest a caller's own tables or operators come in between.
+DO $$
+DECLARE
+    reading regprocedure;
+BEGIN
+    FOR reading IN
+        SELECT p.oid::regprocedure
+        FROM pg_proc AS p
+        WHERE
+            p.pronamespace = current_schema()::regnamespace
+            AND p.prolang = (SELECT l.oid FROM pg_language AS l WHERE l.lanname = 'plpgsql')
+            AND p.prokind = 'f'
+            AND p.proname IN (
+                'is_to_same_address', 'is_between_hosts', 'is_reply_true', 'is_nearest_true', 'is_like_next_leg', 'is_next_leg',
+                'is_one_of_several', 'mail_legs', 'mail_leaves', 'mail_links'
+            )
+    LOOP
+        EXECUTE format(
+            'ALTER FUNCTION %s SECURITY DEFINER SET search_path = %I, pg_temp', reading, current_schema()
+        );
+        -- grants.sql names those who may.
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', reading);
+    END LOOP;
+END
+$$;
 
 -- Indexes that only the look-ups need: what each costs and gives stands in bench/lookups.md.
 
