@@ -332,6 +332,44 @@ def test_links_are_told_from_both_ends(database: str, config: str, capsys: pytes
     ]
 
 
+def test_nothing_found_says_what_may_have_been_meant_and_what_is_known(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asked(*arguments: str) -> str:
+        assert main(["--config", config, "search", *arguments]) == 0
+        output = capsys.readouterr()
+        assert output.out == ""
+        return output.err
+
+    assert "the database has no mail at all yet" in asked("nobody@example.net")
+    feed_lines(database, mail("01DB427FBEE", 0, "a@example.com", attempt("b@dest.example")))
+    for begun in (["01DB42"], ["01db427fbee"], ["--queue-id", "01DB427"]):
+        assert asked(*begun) == (
+            "nothing found; did you mean one of these queue ids?\n"
+            "  01DB427FBEE on mx, 2026-11-20 08:00:00, from a@example.com\n"
+        )
+    assert "what is known goes from 2026-11-20 08:00:00 to 2026-11-20 08:00:00" in asked("nobody@example.net")
+
+
+def test_text_shows_the_recipients_that_were_looked_for(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipients = [attempt(f"{name}@dest.example") for name in ("ann", "bob", "cy")]
+    failed = attempt("dora@dest.example", status="bounced", dsn="5.1.1", response="550 5.1.1 unknown user")
+    feed_lines(database, mail("01DB427FBEE", 0, "a@example.com", *recipients, failed))
+
+    def shown(*arguments: str) -> list[str]:
+        assert main(["--config", config, "search", *arguments]) == 0
+        return [text.split(" → ")[1].split("@")[0] for text in capsys.readouterr().out.splitlines()]
+
+    assert shown("--recipient", "bob@dest.example") == ["bob"]
+    assert shown("cy@dest.example") == ["cy"]
+    assert shown("--fate", "bounced") == ["dora"]
+    assert sorted(shown("--fate", "sent", "--recipient", "dest.example")) == ["ann", "bob", "cy"]
+    assert sorted(shown("--sender", "a@example.com")) == ["ann", "bob", "cy", "dora"]
+    assert sorted(shown("a@example.com")) == ["ann", "bob", "cy", "dora"]
+
+
 def test_nothing_found_is_no_failure(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", config, "search", "nobody.example"]) == 0
     output = capsys.readouterr()

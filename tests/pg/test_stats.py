@@ -272,7 +272,7 @@ def run(database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Ca
     config.write_text(f"database: '{database}'\n", encoding="utf-8")
 
     def call(*arguments: str) -> str:
-        arguments = (*arguments, "--since", "2026-11-20 08:00", "--until", "2026-11-20 10:00")
+        arguments = ("--since", "2026-11-20 08:00", "--until", "2026-11-20 10:00", *arguments)
         assert main(["--config", str(config), "stats", *arguments]) == 0
         return capsys.readouterr().out
 
@@ -311,6 +311,15 @@ def test_json_text_and_csv_say_the_same(database: str, run: Callable[..., str]) 
     text = run().splitlines()
     assert text[3].split() == ["2026-11-20", "08:00", "2", "2.0", "KiB", "2", "█" * 12, "1", "0", "0", *["1", "s"] * 3]
     assert text[-1].startswith("all")
+
+
+def test_hours_before_the_first_that_is_known_are_not_shown(database: str, run: Callable[..., str]) -> None:
+    feed_lines(database, mail("01DB427FBEE", 0, "a@example.com", attempt("b@dest.example")))
+    window = ("--since", "2026-11-20T04:00:00Z", "--until", "2026-11-20T10:00:00Z")
+    lines = run(*window).splitlines()
+    assert "Nothing before 2026-11-20 08:00:00:" in lines
+    assert [text[11:16] for text in lines if text.startswith("2026-11-20 ")] == ["08:00", "09:00"]
+    assert len(run(*window, "--csv").splitlines()) == 7
 
 
 def test_a_name_that_others_chose_is_no_formula_in_a_table(database: str, run: Callable[..., str]) -> None:

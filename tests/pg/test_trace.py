@@ -254,7 +254,7 @@ def test_an_unknown_id_offers_what_it_may_have_meant(
         assert f"nothing is known of {wrong}; did you mean" in output.err
         assert "4jXystY5frrzJTsZ on mx" in output.err
     assert main(["--config", config, "trace", "%"]) == 0
-    assert "what is known begins at" in capsys.readouterr().err
+    assert "what is known goes from 2026-11-20 08:00:00 to" in capsys.readouterr().err
 
 
 def test_message_id_finds_all_its_legs_in_their_order(

@@ -164,10 +164,14 @@ def _text(window: Window, found: _Found, shown: list[Group], arguments: argparse
         ", in brackets the same span before" if found.has_before else "; nothing is known of the same span before"
     )
     yield f"From {local_time(window.since)} to {local_time(window.until)}{host}{compared}."
+    if found.alarms:
+        yield ""
+        yield colour("What needs somebody now", "bold")
     for alarm in found.alarms:
         since = alarm.values.get("since")
         when = f" since {local_time(since)}" if since is not None else ""
-        yield from wrap(f"{alarm.name.upper()}{when}: {escape(alarm.text)}", columns, "")
+        yield f"  {colour(alarm.name, 'red')}{when}"
+        yield from wrap(escape(alarm.text), columns, "    ")
     if not shown:
         yield "nothing is unclassified" if arguments.unclassified else "nothing went wrong"
         return

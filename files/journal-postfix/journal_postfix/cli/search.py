@@ -1,7 +1,8 @@
 """search: mails and rejections by any criteria, newest first.
 
-Text has one line per recipient, so that it can be searched and sorted; on a terminal what does not fit stands on lines
-of its own below, in a pipe nothing is ever cut. JSON has one object per result.
+Text has one line per recipient that was looked for, so that it can be searched, sorted and counted; on a terminal what
+does not fit stands on lines of its own below, in a pipe no line is ever cut. JSON has one object per result, with all
+recipients of a mail.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import Any, Final
 
 from ..settings import Settings
 from ..store import Database, require_current_schema
+from ..store.mails import HANDED_ON
 from ..store.search import FATES, Criteria, Cursor, search
 from ..store.terms import is_domain
+from ..store.trace import find_nearest
 from ..verdict import relay_text
-from .lookups import limit_argument, text_argument, time_argument
+from .lookups import entry_text, explain_span, limit_argument, text_argument, time_argument
 from .text import (
     FATE_COLOURS,
     colour,
@@ -36,7 +39,7 @@ from .times import EXAMPLE
 NAME = "search"
 HELP = "find mails and rejections by sender, recipient, client, time …"
 
-# A mail to a whole list fills the screen: this many recipients are shown on a terminal, those looked for first.
+# A mail to a whole list fills the screen: of those looked for so many recipients are shown on a terminal.
 MAX_RECIPIENTS: Final = 10
 
 _DSN_RE: Final = re.compile(r"[245](\.(\d{1,3}(\.(\d{1,3})?)?)?)?", re.ASCII)
@@ -49,8 +52,8 @@ _ADDRESS: Final = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.epilog = (
-        f"Times: {EXAMPLE}; without a zone they are local, and a date alone is its 00:00. Upper and lower case "
-        "do not matter in addresses, names and subjects; * and % stand for themselves."
+        f"Times: {EXAMPLE}; without a zone they are local, as are those shown; a date alone is its 00:00. Upper and "
+        "lower case do not matter in addresses, names and subjects; * and % stand for themselves."
     )
     add = parser.add_argument
     add(
@@ -124,29 +127,33 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     database = Database(settings.database)
     require_current_schema(database)
     page = search(database, criteria, arguments.limit, arguments.after)
-    database.close()
     if arguments.json:
         for result in page.results:
             print(json_line(result))
     else:
-        for line in _page_lines(page.results, _wanted(criteria)):
+        for line in _page_lines(page.results, criteria):
             print(line)
     sys.stdout.flush()
     if page.more is not None:
         # On its own channel where the results are data.
         print(f"more: --after {page.more}", file=sys.stderr if arguments.json else sys.stdout)
     if not page.results:
-        _explain_nothing(criteria)
+        _explain_nothing(database, criteria)
+    database.close()
     return 0
 
 
-def _wanted(criteria: Criteria) -> str:
-    return (criteria.recipient or criteria.term or "").strip("<>").casefold()
-
-
-def _explain_nothing(criteria: Criteria) -> None:
-    """Say on stderr what the terms were read as, where another reading may have been meant."""
+def _explain_nothing(database: Database, criteria: Criteria) -> None:
+    """Say on stderr what may have been meant instead, and what could have been found."""
+    queue_id = criteria.queue_id or criteria.term or ""
+    nearest = find_nearest(database, queue_id, is_part=False) if queue_id.isalnum() else []
+    if nearest:
+        print("nothing found; did you mean one of these queue ids?", file=sys.stderr)
+        for entry in nearest:
+            print(f"  {entry_text(entry)}", file=sys.stderr)
+        return
     print("nothing found", file=sys.stderr)
+    explain_span(database)
     for term in (criteria.term, criteria.sender, criteria.recipient):
         if term is not None and is_domain(term):
             print(
@@ -162,19 +169,19 @@ def _explain_nothing(criteria: Criteria) -> None:
 # Text.
 
 
-def _page_lines(results: list[dict[str, Any]], wanted: str) -> Iterable[str]:
+def _page_lines(results: list[dict[str, Any]], criteria: Criteria) -> Iterable[str]:
     columns = terminal_columns()
     several_hosts = len({result["host"] for result in results}) > 1
     ids = [escape(result["queue_id"]) if "queue_id" in result else f"r{_number(result)}" for result in results]
     hosts = [escape(result["host"]).partition(".")[0] if columns else escape(result["host"]) for result in results]
     id_width = max((width(text) for text in ids), default=0)
     host_width = max((width(text) for text in hosts), default=0)
-    fate_width = max((len(fate) for result in results for fate, _, _ in _parts(result, wanted, columns)), default=0)
+    fate_width = max((len(fate) for result in results for fate, _, _ in _parts(result, criteria, columns)), default=0)
     for result, queue_id, host in zip(results, ids, hosts, strict=True):
         time: datetime = result["began"] if result["kind"] == "mail" else result["time"]
         host = f"{padded(host, host_width)}  " if several_hosts else ""
         head = f"{local_time(time)}  {host}{padded(queue_id, id_width)}  "
-        for fate, whom, reply in _parts(result, wanted, columns):
+        for fate, whom, reply in _parts(result, criteria, columns):
             yield from _lines(head, fate, fate_width, whom, reply, columns)
 
 
@@ -205,7 +212,7 @@ def _address(text: str | None) -> str:
     return escape(text) if text else "<>"
 
 
-def _parts(result: dict[str, Any], wanted: str, columns: int | None) -> Iterable[tuple[str, str, str]]:
+def _parts(result: dict[str, Any], criteria: Criteria, columns: int | None) -> Iterable[tuple[str, str, str]]:
     """Give (fate, sender → recipient, reply) for each line of a result; everything escaped."""
     if result["kind"] == "rejected":
         client = relay_text({"relay_host": result.get("client_hostname"), "relay_ip": result.get("client_ip")})
@@ -214,26 +221,30 @@ def _parts(result: dict[str, Any], wanted: str, columns: int | None) -> Iterable
         yield "rejected", whom, f"{escape(client or 'client unknown')}: {escape(reply)}"
         return
     sender = _address(result.get("sender"))
-    recipients = result["recipients"]
-    hidden = 0
+    recipients = [recipient for recipient in result["recipients"] if _is_wanted(recipient, criteria)]
+    # Where none is, it was the sender or the mail as a whole that was looked for.
+    recipients = recipients or result["recipients"]
     if columns is not None and len(recipients) > MAX_RECIPIENTS:
-        recipients = sorted(recipients, key=lambda recipient: _interest(recipient, wanted))[:MAX_RECIPIENTS]
-        hidden = len(result["recipients"]) - MAX_RECIPIENTS
+        recipients = sorted(recipients, key=lambda recipient: recipient["fate"] == "sent")[:MAX_RECIPIENTS]
+    hidden = len(result["recipients"]) - len(recipients)
     for recipient in recipients:
         whom = f"{sender} → {_address(recipient['recipient'])}"
         if "orig_to" in recipient:
             whom += f" (for {escape(recipient['orig_to'])})"
         yield recipient["fate"], whom, _reply(result, recipient)
-    if hidden:
+    if hidden and columns is not None:
         yield "", "", f"and {count_text(hidden, 'more recipient')}: trace {escape(result['queue_id'])} shows all"
     if not recipients:
         reason = " ".join(str(result[name]) for name in ("smtp_code", "dsn", "reason") if name in result)
         yield result.get("fate", result["state"]), f"{sender} → ?", escape(reason)
 
 
-def _interest(recipient: dict[str, Any], wanted: str) -> tuple[bool, bool]:
+def _is_wanted(recipient: dict[str, Any], criteria: Criteria) -> bool:
+    """Tell whether a recipient is one that was looked for, and not only another of the same mail."""
+    wanted = (criteria.recipient or criteria.term or "").strip("<>").casefold()
     addresses = (recipient["recipient"] + "\n" + recipient.get("orig_to", "")).casefold()
-    return not (wanted and wanted in addresses), recipient["fate"] == "sent"
+    fates = (criteria.fate, HANDED_ON) if criteria.fate == "sent" else (criteria.fate,)
+    return wanted in addresses and (criteria.fate is None or recipient["fate"] in fates)
 
 
 def _reply(mail: dict[str, Any], recipient: dict[str, Any]) -> str:

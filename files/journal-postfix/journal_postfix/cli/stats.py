@@ -167,6 +167,12 @@ def _text(
     host = f" on {escape(window.host)}" if window.host is not None else ""
     yield f"From {local_time(window.since)} to {local_time(window.until)}{host}."
     yield ""
+    if bounds:
+        # Hours before the log begins tell nothing.
+        empty = next((number for number, row in enumerate(rows) if row.weight), 0)
+        if empty > 1:
+            yield f"Nothing before {local_time(bounds[empty])}:"
+            rows = rows[empty:]
     columns = terminal_columns()
     # A name that somebody made long must not push the numbers out of sight.
     names = [cut(_name(row, by, bounds), None if columns is None else max(columns - 110, 24)) for row in rows]
@@ -184,7 +190,7 @@ def _text(
             text, wide = line[column], widths[column]
             parts.append(padded(text, wide) if column in (0, 4) else " " * (wide - width(text)) + text)
         yield "  ".join(parts).rstrip()
-    if len(rows) < len(stats.rows):
+    if not bounds and len(rows) < len(stats.rows):
         yield f"and {len(stats.rows) - len(rows):,} smaller ones (--limit)"
 
 

@@ -14,9 +14,9 @@ from ..store.mails import without_numbers
 from ..store.search import Cursor
 from ..store.trace import Entry, Found, find_entries, find_nearest, find_row, load_rejection, load_stories
 from ..verdict import mail_verdict, recipient_verdict
-from .lookups import span_argument, text_argument
+from .lookups import entry_text, explain_span, span_argument, text_argument
 from .story import rejection_lines, story_lines
-from .text import count_text, escape, json_line, local_time, terminal_columns, utc_time
+from .text import count_text, escape, json_line, terminal_columns, utc_time
 from .times import EXAMPLE
 
 NAME = "trace"
@@ -114,7 +114,7 @@ def _tell_rejection(database: Database, row: Cursor, arguments: argparse.Namespa
     for line in rejection_lines(rejection, terminal_columns()):
         print(line)
     for entry in later:
-        print(f"  came later as {_entry_text(entry)}: trace {escape(entry.queue_id)}")
+        print(f"  came later as {entry_text(entry)}: trace {escape(entry.queue_id)}")
 
 
 def _as_json(story: dict[str, Any]) -> dict[str, Any]:
@@ -135,16 +135,11 @@ def _as_json(story: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def _entry_text(entry: Entry) -> str:
-    sender = "?" if entry.sender is None else escape(entry.sender) or "<>"
-    return f"{escape(entry.queue_id)} on {escape(entry.host)}, {local_time(entry.began)}, from {sender}"
-
-
 def _list(entries: list[Entry], text: str) -> None:
     count = f"{len(entries):,} queue entries are known as {escape(text)}"
     print(f"{count}; --time or --host tells which is meant. The newest:")
     for entry in reversed(entries[-50:]):
-        print(f"  {_entry_text(entry)}")
+        print(f"  {entry_text(entry)}")
 
 
 def _explain_nothing(database: Database, text: str, found: Found) -> None:
@@ -163,10 +158,6 @@ def _explain_nothing(database: Database, text: str, found: Found) -> None:
             )
         print("; did you mean one of these?" if nearest else "", file=sys.stderr)
     for entry in nearest:
-        print(f"  {_entry_text(entry)}", file=sys.stderr)
+        print(f"  {entry_text(entry)}", file=sys.stderr)
     if not nearest:
-        first = database.fetch("SELECT min(began) FROM mail")[0][0]
-        if first is None:
-            print("the database has no mail at all yet: see 'journal-postfix status'", file=sys.stderr)
-        else:
-            print(f"what is known begins at {local_time(first)}", file=sys.stderr)
+        explain_span(database)

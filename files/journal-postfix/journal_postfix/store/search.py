@@ -98,6 +98,19 @@ class Page(NamedTuple):
     more: Cursor | None
 
 
+_KNOWN: Final = """
+SELECT
+    least((SELECT min(began) FROM mail), (SELECT min("time") FROM mail_rejected)),
+    greatest((SELECT max(began) FROM mail), (SELECT max("time") FROM mail_rejected))
+"""
+
+
+def known_span(database: Database) -> tuple[datetime, datetime] | None:
+    """Give when the first and the last of what is known began; None where the database has nothing."""
+    [(first, last)] = database.fetch(_KNOWN)
+    return None if first is None else (first, last)
+
+
 # So many ids are the better way in than the time.
 _MAX_NARROWED: Final = 2000
 _FEW: Final = 100

@@ -154,14 +154,14 @@ def find_row(database: Database, row: Cursor) -> Found:
     return Found([Entry(*found) for found in database.fetch(_BY_NUMBER, (row.number, row.time))], [])
 
 
-def find_nearest(database: Database, text: str) -> list[Entry]:
-    """Find queue ids that begin with this, or of which it is a part, whatever its case; the newest first."""
+def find_nearest(database: Database, text: str, *, is_part: bool = True) -> list[Entry]:
+    """Find queue ids that begin with this, or (is_part) have it as a part, whatever its case; the newest first."""
     if len(text) < 4:
         return []
     # With a long id its last characters get lost first; a short one is all capital letters.
     begins = (like_text(prefix) + "%" for prefix in (text, text.upper()))
     rows = database.fetch(_BEGINS_LIKE, (*begins, MAX_NEAREST))
-    if not rows:
+    if not rows and is_part:
         try:
             with database.transaction():
                 database.execute(f"SET LOCAL statement_timeout = '{NEAREST_WITHIN}'")
