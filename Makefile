@@ -16,7 +16,7 @@ try: .venv/try.stamp ## Import a sample log into a database of its own and show 
 
 test: lint lint-role ## Lint, types, all tests, also against PostgreSQL, and the role on Debian 12 and 13 where containers can run
 	@$(PY) -m pytest
-	@molecule/test --if-possible default
+	@molecule/test --if-possible --torture default
 
 molecule: .venv-molecule/stamp ## The role in all its scenarios, in containers with systemd (needs root)
 	@molecule/test default fleet upgrade
