@@ -48,8 +48,8 @@ _HEAD: Final = re.compile(rf"[^\[\n]{{0,200}}\[[0-9]+\]: (?:(?:warning|info): )?
 # What a copy changes: a message-id, an address, the id that another server has given, what may be a queue id here.
 # Other texts with an @ in them are addresses in nobody's eyes.
 _CHANGED: Final = re.compile(
-    r"(?P<id>(?:message-id=|msgid=|Message-ID: |\bid: )<?[^<>@\s]{0,200}[A-Za-z0-9])@"
-    r"|(?P<address>[A-Za-z0-9])@(?=[A-Za-z0-9\[])"
+    r"(?P<id>(?:message-id=|msgid=|Message-ID: |\bid: )<?[^<>@\s]{0,200})@"
+    r"|(?P<address>[A-Za-z0-9\x80-\xff])@(?=[A-Za-z0-9\[])"
     rf"|(?<=queued as )(?P<taken>{_LONG}|[0-9A-F]{{8,20}})\b"
     rf"|(?<![A-Za-z0-9])(?P<queue>{_LONG}|{_SHORT})(?![A-Za-z0-9])",
     re.ASCII,
