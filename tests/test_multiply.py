@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ def test_message_ids_are_each_copys_own(log: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("log", LOGS, ids=lambda path: path.name)
 def test_a_copy_begins_after_the_end_of_the_one_before(log: Path, tmp_path: Path) -> None:
     times = [[message.time for message in copy] for copy in read(log, tmp_path)]
-    for before, after in zip(times, times[1:], strict=False):
+    for before, after in pairwise(times):
         assert min(after) - max(before) >= GAP_S - 1
         assert {round(new - old, 3) for old, new in zip(before, after, strict=True)} == {round(after[0] - before[0], 3)}
 
@@ -102,22 +102,19 @@ def write(path: Path, *lines: tuple[str, str, str]) -> Path:
 
 
 def test_replies_and_addresses_go_along_and_other_texts_stay(tmp_path: Path) -> None:
-    log = write(
-        tmp_path / "log",
-        ("Dec 31 23:59:55", "smtpd", f"{LONG}: client=a.example[192.0.2.1]"),
-        ("Dec 31 23:59:58", "smtp", f"{LONG}: to=<a@b.example>, relay=m.example[192.0.2.2]:25, delay=1, "
-         "delays=0/0/0/1, dsn=2.0.0, status=sent (250 Ok: queued as 0123456789AB, DEADBEEF01 @ no@ 4jXsH23Y7KzCjw6)"),
-    )  # fmt: skip
+    agent = f"{LONG}: to=<a@b.example>, relay=m.example[192.0.2.2]:25, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent "
+    reply = "(250 Ok: queued as 0123456789AB, DEADBEEF01 @ no@ 4jXsH23Y7KzCjw6)"
+    arrival = f"{LONG}: client=a.example[192.0.2.1]"
+    lines = ("Dec 31 23:59:55", "smtpd", arrival), ("Dec 31 23:59:58", "smtp", agent + reply)
+    log = write(tmp_path / "log", *lines)
     out = tmp_path / "out"
     write_multiplied(log, 4, out)
     _, _, first, second = out.read_text().splitlines()
     # 13 seconds later: three, and the gap.
     assert first == "Jan  1 00:00:08 mx1 postfix/smtpd[12]: 4jXsHH3Y7KzCjw5: client=a.example[192.0.2.1]"
-    assert second == (
-        "Jan  1 00:00:11 mx1 postfix/smtp[12]: 4jXsHH3Y7KzCjw5: to=<a.n1@b.example>, relay=m.example[192.0.2.2]:25, "
-        "delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 Ok: queued as 0123415678" "9AB, DEADBEEF01 @ no@ "
-        "4jXsH23Y7KzCjw6)"
-    )  # fmt: skip
+    assert second.endswith(
+        agent.replace(LONG, "4jXsHH3Y7KzCjw5").replace("a@", "a.n1@") + reply.replace("45678", "415678")
+    )
 
 
 def test_lines_are_cut_where_asked_and_memory_does_not_grow_with_them(tmp_path: Path) -> None:
