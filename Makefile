@@ -5,10 +5,11 @@ PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help try test lint lint-role format molecule clean
+.PHONY: help try test bench lint lint-role format molecule clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo 'make bench LOG=… LINES=… RUNS=… takes another log, multiplied, so many times.'
 	@echo 'make try LOG=/var/log/mail.log looks at a log of yours instead of the sample.'
 
 try: .venv/try.stamp ## Import a sample log into a database of its own and show what there is to see
@@ -30,6 +31,9 @@ lint: .venv/test.stamp ## What is checked of the program without running it
 
 lint-role: .venv-molecule/stamp ## What is checked of the role and the playbooks without running them
 	@molecule/run ansible-lint -qq --nocolor
+
+bench: .venv/test.stamp ## The program beside its peers and beside COPY, on the same log: a table of medians
+	@$(PY) bench/compare.py $(if $(LOG),'$(LOG)') $(if $(LINES),--lines $(LINES)) $(if $(RUNS),--runs $(RUNS))
 
 format: .venv/test.stamp ## Bring the code into its form
 	@$(PY) -m ruff check --fix-only --quiet

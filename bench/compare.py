@@ -95,13 +95,13 @@ def report(
     """Give what is printed behind the machine's description."""
     yardstick = [one for one in outcomes.get(YARDSTICK, []) if isinstance(one, Outcome) and not one.problem]
     rows = [row(contest, outcomes[contest.name], yardstick) for contest in contests]
-    parts = [
-        f"{inputs.lines:,} lines, {inputs.size / 1e6:.1f} MB; {inputs.sent:,} with `status=sent`, "
-        f"{inputs.removed:,} mails removed. Ratios: to {YARDSTICK}, medians of the rounds.",
-        table(HEAD, rows),
-    ]
+    size = f"{inputs.lines:,} lines, {inputs.size / 1e6:.1f} MB"
+    content = f"{inputs.sent:,} with `status=sent`, {inputs.removed:,} mails removed"
+    parts = [f"{size}; {content}. Ratios: to {YARDSTICK}, medians of the rounds.", table(HEAD, rows)]
     if inputs.classic != inputs.log:
         parts.append("logwatch's script cannot read RFC 3339 stamps: it was given the log with traditional ones.")
+    if 0 < inputs.long_ids < inputs.removed:
+        parts.append("The log has long and short queue ids: logwatch's script can read only one of the two forms.")
     for one in missing:
         parts.append(f"Left out: {one.name}, which is not here; this installs it: sudo apt-get install {one.package}")
     return "\n\n".join(parts)

@@ -16,7 +16,7 @@ from typing import Final
 from journal_rate import entries
 from journals import MISSING as NO_JOURNAL
 from journals import write_journal
-from multiply import Template, open_log, write_multiplied
+from multiply import Template, is_long_queue_id, open_log, write_multiplied
 
 _RFC3339: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9:]{8})(?:\.[0-9]+)?(?:Z|[+-][0-9:]{5,6})? ")
 _MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
@@ -32,6 +32,8 @@ class Inputs:
     lines: int
     size: int
     removed: int
+    long_ids: int
+    """Of the mails removed, those with long queue ids."""
     sent: int
 
 
@@ -44,11 +46,13 @@ def prepare(source: Path, lines: int | None, folder: Path) -> Inputs:
     else:
         write_multiplied(source, lines, log)
     classic = folder / "classic.log"
-    count = removed = sent = converted = 0
+    count = removed = long_ids = sent = converted = 0
     with open_log(log) as text, classic.open("w", encoding="latin-1", newline="\n") as out:
         for line in text:
             count += 1
-            removed += line.endswith(": removed\n")
+            if line.endswith(": removed\n"):
+                removed += 1
+                long_ids += is_long_queue_id(line.split()[-2])
             sent += "status=sent" in line
             if stamp := _RFC3339.match(line):
                 converted += 1
@@ -60,7 +64,7 @@ def prepare(source: Path, lines: int | None, folder: Path) -> Inputs:
         classic.unlink()
         classic = log
     journal = None if NO_JOURNAL else write_journal(folder / "journal" / "a.journal", entries(log))
-    return Inputs(log, classic, journal, count, log.stat().st_size, removed, sent)
+    return Inputs(log, classic, journal, count, log.stat().st_size, removed, long_ids, sent)
 
 
 def lines_of(source: Path) -> int:

@@ -84,7 +84,8 @@ def _stamp_of(line: str) -> str:
     return found[0] if found else ""
 
 
-def _is_long(queue_id: str) -> bool:
+def is_long_queue_id(queue_id: str) -> bool:
+    """Tell enable_long_queue_ids' form."""
     return "z" in queue_id[_SECONDS_AT_LEAST + _MICROSECONDS :]
 
 
@@ -104,7 +105,7 @@ class Template:
         self._numbers: dict[tuple[str, str], int] = {}
         with open_log(path) as log:
             self._queue_ids = {head[1] for line in log if (head := _HEAD.match(line))}
-        inodes = (len(one) - _SHORT_MICROSECONDS for one in self._queue_ids if not _is_long(one))
+        inodes = (len(one) - _SHORT_MICROSECONDS for one in self._queue_ids if not is_long_queue_id(one))
         self._inode_digits = max(inodes, default=0)
         with open_log(path) as log:
             for line in log:
@@ -168,7 +169,7 @@ class Template:
         return f"{_MONTHS[moment.month - 1]} {moment.day:2} {moment:%H:%M:%S}"
 
     def _queue_id(self, queue_id: str, number: int, later: timedelta) -> str:
-        if not _is_long(queue_id):
+        if not is_long_queue_id(queue_id):
             inode = queue_id[_SHORT_MICROSECONDS:]
             return f"{queue_id[:_SHORT_MICROSECONDS]}{number:X}{inode:0>{self._inode_digits}}"
         # The inode's digits have no z, so the last one is the mark.

@@ -106,8 +106,9 @@ def _pflogsumm(inputs: Inputs, folder: Path) -> Outcome:
 
 def _logwatch(inputs: Inputs, folder: Path) -> Outcome:
     out = folder / "logwatch.out"
-    # Without the option it takes long queue ids for nothing.
-    command: list[str | Path] = ["perl", "-I/usr/share/logwatch/lib", _LOGWATCH, "--long_queue_ids", "--detail", "0"]
+    # It takes either long queue ids or short ones for what they are.
+    command: list[str | Path] = ["perl", "-I/usr/share/logwatch/lib", _LOGWATCH, "--detail", "0"]
+    command += ["--long_queue_ids"] if 2 * inputs.long_ids > inputs.removed else []
     cost = run_measured(command, stdin=inputs.classic, stdout=out)
     text = out.read_text(encoding="utf-8", errors="replace")
     return _judge(cost, _number(r"^ *([\d,]+) +Removed from queue", text), inputs.removed, "mails removed")
