@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, "/opt/bench")
 
-from measuring import cpu_of_tree  # noqa: E402
+from measuring import cpu_of_tree
 
 
 def main_pid(unit: str) -> int:
