@@ -18,6 +18,7 @@ from machine import ROOT, Machine, parser
 from measuring import machine_in_words, table
 
 DAEMON = "journal-postfix.service"
+POSTFIX = "postfix.service"
 JOURNALD = "systemd-journald.service"
 SETTLE_S = 10.0
 
@@ -28,9 +29,7 @@ class Costs:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.postgres = machine.postgres_unit()
-        # Of Debian 12's two units the instance is the one with the processes.
-        self.postfix = "postfix@-.service" if machine.show("MainPID", "postfix@-.service") != "0" else "postfix.service"
-        self.units = {"Postfix": self.postfix, "the daemon": DAEMON, "PostgreSQL": self.postgres, "journald": JOURNALD}
+        self.units = {"Postfix": POSTFIX, "the daemon": DAEMON, "PostgreSQL": self.postgres, "journald": JOURNALD}
         machine.put(
             {ROOT / "bench" / "inside" / "cost.py": "cost.py", ROOT / "bench" / "measuring.py": "measuring.py"},
             "opt/bench",
