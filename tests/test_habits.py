@@ -132,10 +132,10 @@ def test_any_text_has_a_head(text: str, before: str) -> None:
 )
 def test_heads_are_read_in_bounded_time(piece: str) -> None:
     line = ("mx " + piece * LINE_BYTES)[:LINE_BYTES]
-    began = time.perf_counter()
+    began = time.process_time()
     read_head(line)
     cleaned(line)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_a_host_without_a_name_of_its_own_has_its_relays(read: Read) -> None:
@@ -292,9 +292,9 @@ def test_only_the_syslog_daemon_says_what_was_repeated(read: Read) -> None:
 
 def test_many_hosts_that_repeat_what_is_not_there_take_no_long_time(read: Read) -> None:
     lines = [f"{STAMP}h{number} last message repeated 2 times" for number in range(5000)]
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(read(*lines)) == 5000
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_amnesiac_lines_are_of_the_machine_whose_file_it_is(read: Read) -> None:

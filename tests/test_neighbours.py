@@ -154,9 +154,9 @@ def test_a_line_takes_bounded_time(identifier: str) -> None:
             line = (head + unit * (16384 // len(unit)))[:16384]
             elapsed = 1.0
             for _ in range(5):
-                start = time.perf_counter()
+                start = time.process_time()
                 parse(identifier, line)
-                elapsed = min(elapsed, time.perf_counter() - start)
+                elapsed = min(elapsed, time.process_time() - start)
                 if elapsed < 0.05:
                     break
             assert elapsed < 0.05, (head, unit, elapsed)

@@ -3,8 +3,8 @@
 #
 # Gives localhost/journal-postfix-machine:SUITE (Debian with systemd) and :SUITE-baked (Postfix, PostgreSQL and the
 # Python packages of the program on top) for bookworm and trixie, or the suites that are named. What exists already is
-# built from the cache. The base is Debian's own image where a registry can be reached, else mmdebstrap makes one from
-# the package sources of this machine. Pushes nothing, and needs no registry.
+# built from the cache. The base is the image debian:SUITE-slim where this machine has it, else mmdebstrap makes one from
+# the package sources of this machine. Pulls and pushes nothing.
 set -euo pipefail
 cd "$(dirname "$0")"
 engine=${CONTAINER_ENGINE:-podman}
@@ -25,7 +25,7 @@ make_base() {
     local sources tar
     sources=$(mktemp --suffix .sources)
     tar=$(mktemp --suffix .tar)
-    trap 'rm -f "$sources" "$tar"' RETURN EXIT
+    trap 'rm -f "${sources-}" "${tar-}"' RETURN EXIT
     sources_for "$1" >"$sources"
     if [ -s "$sources" ]; then
         mmdebstrap --variant=minbase --quiet --format=tar "$1" "$tar" "$sources"
@@ -37,8 +37,8 @@ make_base() {
 
 for suite in "${@:-bookworm trixie}"; do
     for one in $suite; do
-        base=docker.io/library/debian:$one-slim
-        if ! has "$base" && { has "$name-base:$one" || ! timeout 60 "$engine" pull -q "$base" >/dev/null 2>&1; }; then
+        base=debian:$one-slim
+        if ! has "$base"; then
             base=$name-base:$one
             has "$base" || make_base "$one" "$base"
         fi
