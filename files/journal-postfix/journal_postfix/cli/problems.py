@@ -37,8 +37,8 @@ NAME = "problems"
 HELP = "show what goes wrong: by meaning, destination and host, with alarms first"
 
 _TITLES: Final = {
-    "delivery": "Deliveries that failed or have to wait",
-    "rejection": "What this server refused",
+    "delivery": "Deliveries that failed or have to wait, by the recipients' domain",
+    "rejection": "What this server refused, by the recipients' domain",
     "event": "The server itself",
 }
 # Of one class so many destinations are shown on a terminal.
@@ -216,7 +216,9 @@ def _group_lines(members: list[Group], has_before: bool, several_hosts: bool, co
     heads = []
     for group in members:
         count = f"{group.count:,}" + (f" ({group.before:,})" if has_before else "")
-        where = escape(group.destination if group.destination is not None else "-")
+        where = "(no recipient named)" if group.reason.kind == "rejection" else "-"
+        if group.destination is not None:
+            where = escape(group.destination)
         if several_hosts:
             where += f" on {escape(group.host)}"
         heads.append((count, where))
@@ -246,9 +248,11 @@ def _unclassified_lines(groups: list[Group], columns: int | None) -> Iterator[st
     for group in groups:
         reason = group.reason
         codes = " ".join(code for code in (reason.code, reason.dsn) if code)
-        what = " ".join(part for part in (reason.component, reason.action, codes) if part)
-        yield (
-            f"  {group.count:,}  {escape(what)}, last {local_time(group.last)}" if group.last else f"  {group.count:,}"
-        )
-        yield from wrap(f"shape: {escape(reason.shape)}", columns, "      ")
-        yield from _example_lines(group, columns)
+        what = f"{reason.action} by {reason.component}" + (f", {codes}" if codes else "")
+        last = f", last on {local_time(group.last)}" if group.last is not None else ""
+        yield ""
+        yield f"  {colour(escape(what), 'bold')}: {group.count:,}{last}"
+        yield from wrap(f"Words for a rule: {escape(reason.shape) or '(none)'}", columns, "    ")
+        if group.example is not None and "reason" in group.example:
+            yield "    An example:"
+            yield from _example_lines(group, columns)
