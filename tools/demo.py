@@ -199,12 +199,22 @@ def print_next(story: tuple[str, str], problems: list[Problem]) -> None:
         print(f"  {command:<{width}}  # {does}")
 
 
+def go_back_to(name: str | None) -> None:
+    """Let commands look at what was imported before, rather than at a database in which there is nothing."""
+    if name is None:
+        CURRENT.unlink()
+    else:
+        CURRENT.write_text(name, encoding="utf-8")
+    print("try: no mail was found there" + (": ./try … goes on with the log before" if name else ""), file=sys.stderr)
+
+
 def report(log: str | None) -> int:
     """Import a log and show what it tells."""
     prepare_folder()
     # Another sample, by an upgrade, gets another database.
     name = "own" if log else f"sample_{hashlib.sha256(SAMPLE.read_bytes()).hexdigest()[:8]}"
     path = log or os.path.relpath(SAMPLE)
+    before = CURRENT.read_text(encoding="utf-8") if CURRENT.exists() else None
     with running_server(name) as server:
         print(f"{server.server}, started for this and stopped afterwards; its data are kept in {FOLDER.name}/")
         heading(f"Import of {path}")
@@ -218,6 +228,7 @@ def report(log: str | None) -> int:
                 "What became of the mails" if not log else "What became of the mails (all that you imported so far)"
             )
             if not print_numbers(database):
+                go_back_to(before)
                 return status
             heading("The three worst problems")
             problems = worst_problems(database)

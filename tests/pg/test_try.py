@@ -64,6 +64,22 @@ def test_a_log_of_your_own_has_its_own_database(try_folder: Path, capfd: pytest.
     assert demo.command(["trace", "NOSUCHID"]) == 0
 
 
+@pytest.mark.postgres
+def test_a_log_without_any_mail_changes_nothing_that_is_looked_at(
+    try_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    missing = str(try_folder / "missing.log")
+    assert demo.report(missing) == 1
+    assert "no mail was found there" in capfd.readouterr().err
+    assert demo.command(["status"]) == 1
+    assert "begin with: make try" in capfd.readouterr().err
+    before = "sample_00000000"
+    demo.CURRENT.write_text(before, encoding="utf-8")
+    assert demo.report(missing) == 1
+    assert "goes on with the log before" in capfd.readouterr().err
+    assert demo.CURRENT.read_text(encoding="utf-8") == before
+
+
 def test_commands_before_anything_was_imported_say_what_to_do(
     try_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
