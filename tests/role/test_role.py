@@ -29,6 +29,13 @@ def test_every_variable_has_a_spec_with_its_default() -> None:
     assert specified == DEFAULTS
 
 
+def test_misspelt_variables_are_looked_for_before_anything_is_done() -> None:
+    first = {name: yaml.safe_load((ROLE / f"tasks/{name}.yml").read_text(encoding="utf-8"))[0] for name in SPECS}
+    assert first.pop("main")["ansible.builtin.import_tasks"] == "preflight.yml"
+    first["preflight"] = yaml.safe_load((ROLE / "tasks/preflight.yml").read_text(encoding="utf-8"))[0]
+    assert {task["ansible.builtin.import_tasks"] for task in first.values()} == {"names.yml"}
+
+
 def test_the_readme_has_the_variables() -> None:
     text = (ROLE / "README.md").read_text(encoding="utf-8")
     assert text == role_readme.readme(text), "run tools/role_readme.py"
