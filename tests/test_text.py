@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from journal_postfix.cli.subjects import readable
 from journal_postfix.cli.text import cut, escape, json_line, padded, span_text, table, utc_time, width, wrap
 from journal_postfix.cli.times import parse_span, parse_time
 from journal_postfix.store.terms import is_domain, like_text, looks_like_queue_id, network
@@ -282,3 +283,34 @@ def test_networks_are_recognised(text: str, prefix: str | None) -> None:
 
 def test_like_text_has_no_wildcards() -> None:
     assert like_text("a%b_c\\d") == "a\\%b\\_c\\\\d"
+
+
+@pytest.mark.parametrize(
+    ("logged", "shown"),
+    [
+        ("Angebot", "Angebot"),
+        ("=?utf-8?Q?Einladung_f=C3=BCr_alle?=", "Einladung für alle"),
+        # Folded: cleanup(8) logs the line end as a question mark.
+        ("=?UTF-8?B?R3LDvA==?=? =?UTF-8?B?w59l?= an alle", "Grüße an alle"),
+        ("=?iso-8859-1*de?q?K=F6ln?= =?koi8-r?B?8NLJ18XU?=", "KölnПривет"),
+        # Cut off, damaged, unknown, or no character set at all: as it is.
+        ("=?utf-8?B?R3LDv", "=?utf-8?B?R3LDv"),
+        ("=?utf-8?B?R?=", "=?utf-8?B?R?="),
+        (
+            "=?x-none?Q?a?= =?unicode_escape?Q?a?= =?zip?B?AA==?=",
+            "=?x-none?Q?a?= =?unicode_escape?Q?a?= =?zip?B?AA==?=",
+        ),
+        ("=?iso-8859-99?Q?a?=", "=?iso-8859-99?Q?a?="),
+        ("=?utf-8?Q?a=FFb?=", "a\ufffdb"),
+        ("why?= =?", "why?= =?"),
+    ],
+)
+def test_subjects_are_shown_readable(logged: str, shown: str) -> None:
+    assert readable(logged) == shown
+
+
+@pytest.mark.parametrize("part", ["=?", "=?utf-8?Q?", "=?utf-8?Q?a", "?= ", "=?utf-8?B?A?= "])
+def test_no_subject_takes_long(part: str) -> None:
+    began = time.process_time()
+    readable(part * 20_000)
+    assert time.process_time() - began < 2

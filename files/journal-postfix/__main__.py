@@ -10,7 +10,17 @@ from pathlib import Path  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from journal_postfix.cli.main import main  # noqa: E402
+try:
+    from journal_postfix.cli.main import main
+except ModuleNotFoundError as error:
+    # What a fresh machine lacks is named by its package, not by a traceback.
+    module = (error.name or "").partition(".")[0]
+    if module not in ("psycopg2", "yaml"):
+        raise
+    sys.exit(
+        f"journal-postfix: {sys.executable} has no module {module}; Debian's python3 gets what is needed by: "
+        "apt-get install python3-psycopg2 python3-yaml"
+    )
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,9 +13,11 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 from journal_postfix.store import Database
 from paths import PROGRAM, STREAMS
@@ -315,3 +317,25 @@ def test_a_name_that_is_no_utf8_is_imported_and_shown_escaped(config: Path, tmp_
     assert b"\x1b" not in missing.stderr
     wrong = [*map(os.fsencode, command), b"--host", b"\xff", path]
     assert subprocess.run(wrong, capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.parametrize("there", [[], [yaml]])
+def test_a_python_without_the_packages_is_told_their_names(there: list[ModuleType], tmp_path: Path) -> None:
+    for module in there:
+        (tmp_path / module.__name__).symlink_to(Path(str(module.__file__)).parent)
+    done = subprocess.run(
+        [sys.executable, "-S", PROGRAM, "parse", LOG],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (told,) = done.stderr.splitlines()
+    assert f"has no module {'psycopg2' if there else 'yaml'};" in told
+    assert "apt-get install python3-psycopg2 python3-yaml" in told
+
+
+def test_arguments_that_a_command_does_not_know_are_answered_by_its_own_usage() -> None:
+    done = call("trace", "0A1A1A1A1A", "--recipient\x1b[31m")
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: journal-postfix trace ")
+    assert "unrecognized arguments: --recipient\\x1b[31m" in done.stderr

@@ -193,7 +193,10 @@ def test_a_reader_looks_up_by_views_and_reads_no_table(
     assert _is_denied(dsn, "SELECT nextval('delivery_from_mail_id_seq')")
     for arguments in (["import", str(SAMPLE / "mail.log")], ["cleanup"]):
         assert _run(dsn, tmp_path, *arguments) == 1
-    assert "permission denied" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "permission denied" in told
+    assert "journal_postfix_readers" in told
+    assert "schema apply --create-roles" in told
 
 
 def _first(dsn: str, query: str) -> tuple[Any, ...]:

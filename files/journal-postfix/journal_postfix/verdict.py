@@ -64,10 +64,12 @@ def _quoted(text: str | None) -> str:
     return f": “{text}”" if text else ""
 
 
-def _explained(recipient: Record) -> str:
-    """What the status code of a failure means, in brackets."""
+def _explained(recipient: Record, *, is_here: bool = False) -> str:
+    """What the status code of a failure means, in brackets; `is_here`: it was this server that gave the code."""
     code = recipient.get("dsn")
     words = meaning(code)
+    if words and is_here:
+        words = words.replace("at the destination", "here")
     return f" ({code}: {words})" if words else ""
 
 
@@ -98,7 +100,9 @@ def _sent(recipient: Record, when: str, after: str) -> str:
         how = f"Handed to the program of transport {relay or 'pipe'}" if component == "pipe" else "Handed over"
         return f"{how} on {when}{after}{quoted}; {store}."
     if component == "smtp":
-        return f"Accepted by {relay or 'the next server'} on {when}{after}{quoted}; {_NOT_KNOWN}."
+        # Only where the log tells it: that nothing is known does not mean that nothing was encrypted.
+        tls = f" over {recipient['tls_protocol']}" if recipient.get("tls_protocol") else ""
+        return f"Accepted by {relay or 'the next server'}{tls} on {when}{after}{quoted}; {_NOT_KNOWN}."
     if component == "lmtp":
         return (
             f"Accepted by the mail store {relay or ''}".rstrip()
@@ -235,7 +239,7 @@ def refused_before(story: Record, when: When) -> str | None:
     waited = _span((story["began"] - first["time"]).total_seconds())
     return (
         f"Before it came it had been refused here {times} {when(first['time'])} ({waited} before){_quoted(reason)}"
-        f"{_explained(last)}."
+        f"{_explained(last, is_here=True)}."
     )
 
 
@@ -244,7 +248,7 @@ def rejection_verdict(rejection: Record) -> str:
     reply = " ".join(str(rejection[name]) for name in ("smtp_code", "dsn", "reason") if name in rejection)
     code = str(rejection.get("smtp_code", ""))
     again = "; the client may try again" if code.startswith("4") else ""
-    return f"Refused before this server accepted anything{_quoted(reply)}{_explained(rejection)}{again}."
+    return f"Refused before this server accepted anything{_quoted(reply)}{_explained(rejection, is_here=True)}{again}."
 
 
 def _ends(final: Record) -> Record:
@@ -275,7 +279,8 @@ def _fate_sentence(mail: Record, recipient: Record, when: When) -> str:
         how = f"Refused by {relay or 'the next server'}" if is_remote else "Could not be delivered, returned"
         return f"{how} on {time}{quoted}{_explained(recipient)}.{_told(mail, recipient['time'])}"
     if fate == "rejected":
-        return f"Refused on {time}, before this server accepted it{quoted}{_explained(recipient)}; the client was told."
+        meant = _explained(recipient, is_here=True)
+        return f"Refused on {time}, before this server accepted it{quoted}{meant}; the client was told."
     if fate == "discarded":
         return _discarded(mail, recipient, when)
     tries = f"{_tries(recipient['attempt_count'], when(recipient['first_attempt']))}{_answer(recipient)}"

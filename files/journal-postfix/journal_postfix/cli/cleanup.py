@@ -14,8 +14,25 @@ from .text import count_text, json_line
 NAME = "cleanup"
 HELP = "delete what is older than the retention (retention_days and the like); a timer does this daily"
 
-# What people want to know; --json has all.
-SHOWN: Final = {"mails": "mail", "recipients": "recipient", "rejections": "rejection"}
+# What is counted, in words for people.
+NOUNS: Final = {
+    "mails": ("mail", "mails"),
+    "recipients": ("recipient", "recipients"),
+    "rejections": ("rejection", "rejections"),
+    "attempts": ("attempt to deliver", "attempts to deliver"),
+    "events": ("event of a mail", "events of mails"),
+    "neighbour_events": ("line of a neighbour", "lines of neighbours"),
+    "server_events": ("event of the server", "events of the server"),
+    "gaps": ("gap", "gaps"),
+    "processes": ("note on a process", "notes on processes"),
+    "unknown_lines": ("line not understood", "lines not understood"),
+    "forged_lines": ("forged line", "forged lines"),
+    "set_aside": ("line set aside", "lines set aside"),
+    "counters": ("counter of a host", "counters of hosts"),
+    "daemons": ("daemon's report", "daemons' reports"),
+    "told": ("note on lines told", "notes on lines told"),
+    "heads": ("log file's beginning", "log files' beginnings"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,13 +75,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 def deleted_text(deleted: dict[str, int]) -> str:
     """Say what was deleted.
 
-    >>> deleted_text({"mails": 1204, "recipients": 1, "processes": 3})
-    '1,204 mails, 1 recipient, 3 rows of other kinds'
+    >>> deleted_text({"processes": 3, "mails": 1204, "recipients": 1})
+    '1,204 mails, 1 recipient, 3 notes on processes'
     """
-    parts = [count_text(deleted[name], noun) for name, noun in SHOWN.items() if deleted.get(name)]
-    others = sum(count for name, count in deleted.items() if name not in SHOWN)
-    if others:
-        parts.append(f"{others:,} {'row' if others == 1 else 'rows'} of other kinds")
+    # What a newer version has deleted may be of kinds that have no words here.
+    kinds = [*NOUNS, *(name for name in deleted if name not in NOUNS)]
+    parts = [count_text(deleted[name], *NOUNS.get(name, (name, name))) for name in kinds if deleted.get(name)]
     return ", ".join(parts) or "nothing"
 
 

@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import ConfigurationError, JournalPostfixError
 from ..settings import DEFAULT_PATH, Settings, load_settings
 from . import check_config, cleanup, import_, parse, problems, run, schema, search, stats, status, trace, unknown
+from .rights import rights_advice
 from .text import escape
 
 COMMANDS: Final[tuple[ModuleType, ...]] = (
@@ -49,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     for module in COMMANDS:
         command = commands.add_parser(module.NAME, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
-        command.set_defaults(module=module)
+        command.set_defaults(module=module, parser=command)
     return parser
 
 
@@ -76,13 +77,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = build_parser().parse_args(argv)
+    arguments, unknown_arguments = build_parser().parse_known_args(argv)
+    if unknown_arguments:
+        # The command's own usage helps, that of the whole program does not.
+        arguments.parser.error(f"unrecognized arguments: {escape(' '.join(unknown_arguments))}")
     module = arguments.module
     try:
         return int(module.run(arguments, _settings(arguments.config, module)))
     except JournalPostfixError as error:
         for line in str(error).splitlines():
             _complain(line)
+        if advice := rights_advice(error):
+            _complain(advice)
         return error.exit_status
 
 

@@ -22,6 +22,7 @@ from ..store.terms import is_domain
 from ..store.trace import find_nearest
 from ..verdict import relay_text
 from .lookups import entry_text, explain_span, limit_argument, text_argument, time_argument
+from .subjects import readable
 from .text import (
     FATE_COLOURS,
     colour,
@@ -162,6 +163,16 @@ def _explain_nothing(database: Database, criteria: Criteria) -> None:
                 file=sys.stderr,
             )
             break
+    if criteria.subject is not None and not criteria.subject.isascii():
+        print(
+            "a subject that was written encoded (=?utf-8?…?=) is found only by what of it is plain ASCII",
+            file=sys.stderr,
+        )
+    if criteria.relay is not None:
+        print(
+            "a server that never answered is no relay in the log: look for its domain, --recipient @example.com",
+            file=sys.stderr,
+        )
     if criteria.since is not None and criteria.until is not None and criteria.since >= criteria.until:
         print("--since is not before --until", file=sys.stderr)
 
@@ -224,6 +235,8 @@ def _parts(result: dict[str, Any], criteria: Criteria, columns: int | None) -> I
     recipients = [recipient for recipient in result["recipients"] if _is_wanted(recipient, criteria)]
     # Where none is, it was the sender or the mail as a whole that was looked for.
     recipients = recipients or result["recipients"]
+    # Who looks for a subject wants to see which.
+    subject = f" “{escape(readable(result['subject']))}”" if criteria.subject and "subject" in result else ""
     if columns is not None and len(recipients) > MAX_RECIPIENTS:
         recipients = sorted(recipients, key=lambda recipient: recipient["fate"] == "sent")[:MAX_RECIPIENTS]
     hidden = len(result["recipients"]) - len(recipients)
@@ -231,12 +244,12 @@ def _parts(result: dict[str, Any], criteria: Criteria, columns: int | None) -> I
         whom = f"{sender} → {_address(recipient['recipient'])}"
         if "orig_to" in recipient:
             whom += f" (for {escape(recipient['orig_to'])})"
-        yield recipient["fate"], whom, _reply(result, recipient)
+        yield recipient["fate"], whom + subject, _reply(result, recipient)
     if hidden and columns is not None:
         yield "", "", f"and {count_text(hidden, 'more recipient')}: trace {escape(result['queue_id'])} shows all"
     if not recipients:
         reason = " ".join(str(result[name]) for name in ("smtp_code", "dsn", "reason") if name in result)
-        yield result.get("fate", result["state"]), f"{sender} → ?", escape(reason)
+        yield result.get("fate", result["state"]), f"{sender} → ?{subject}", escape(reason)
 
 
 def _is_wanted(recipient: dict[str, Any], criteria: Criteria) -> bool:
@@ -251,8 +264,10 @@ def _reply(mail: dict[str, Any], recipient: dict[str, Any]) -> str:
     final = recipient.get("final")
     if final is not None:
         where = "" if final["host"] == mail["host"] else f" on {escape(final['host'])}"
-        ways = f"{final['ways']} deliveries, to mind is " if "ways" in final else ""
-        text = f"{ways}as {escape(final['queue_id'])}{where}: {final.get('fate', final['state'])}"
+        fate = final.get("fate", final["state"])
+        # The one that most needs a person stands for all.
+        ways = f"{final['ways']} deliveries, {'one' if fate == 'sent' else 'the worst'} " if "ways" in final else ""
+        text = f"{ways}as {escape(final['queue_id'])}{where}: {fate}"
         recipient = final
     else:
         # What smtpd or cleanup decided was no attempt to deliver.

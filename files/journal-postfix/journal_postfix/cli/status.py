@@ -13,6 +13,7 @@ from ..store import Database, schema_state
 from ..store.state import Counts, Lines, OpenMail, Totals, cleanup_state, counts, inputs, lines, oldest_open, totals
 from .cleanup import deleted_text
 from .live import Live
+from .rights import rights_advice
 from .text import colour, count_text, escape, json_line, local_time, size_text, table, terminal_columns
 
 NAME = "status"
@@ -38,7 +39,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     try:
         problems = _gather(database, settings, report, text)
     except StoreError as error:
-        problems = str(error).splitlines()
+        # One thing that is wrong is one line.
+        advice = rights_advice(error)
+        problems = [f"{error}; {advice}"] if advice else str(error).splitlines()
     finally:
         database.close()
     if arguments.json:

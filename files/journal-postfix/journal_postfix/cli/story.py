@@ -22,6 +22,7 @@ from ..verdict import (
     rejection_verdict,
     relay_text,
 )
+from .subjects import readable
 from .text import FATE_COLOURS, colour, count_text, escape, local_time, local_zone, padded, span_text, wrap
 
 Record = dict[str, Any]
@@ -31,6 +32,8 @@ MIN_GROUP: Final = 4
 MAX_REPLIES: Final = 5
 # Above so many recipients only those that need attention are told, and the others counted.
 MAX_RECIPIENTS: Final = 20
+# From so many recipients on their fates are counted first.
+MIN_COUNTED: Final = 10
 
 _LINKS: Final = {
     ("bounce", "to"): "non-delivery notification",
@@ -140,6 +143,10 @@ def story_lines(story: Record, columns: int | None, *, is_verbose: bool) -> Iter
 
 def _verdicts(story: Record, columns: int | None, *, is_verbose: bool) -> Iterator[str]:
     shown, hidden = _shown_recipients(story, is_verbose=is_verbose)
+    if len(story["recipients"]) >= MIN_COUNTED:
+        fates = Counter(recipient["fate"] for recipient in story["recipients"])
+        counts = ", ".join(f"{count:,} {_coloured(fate)}" for fate, count in fates.most_common())
+        yield f"  {len(story['recipients']):,} recipients: {counts}"
     for recipient in shown:
         name = _recipient_name(recipient)
         yield f"  {escape(name)}: {_coloured(recipient['fate'])}"
@@ -230,7 +237,7 @@ def _head(mail: Record) -> Iterator[tuple[str, str]]:
     if "resent_message_id" in mail:
         yield "resent as", mail["resent_message_id"]
     if "subject" in mail:
-        yield "subject", mail["subject"]
+        yield "subject", readable(mail["subject"])
     if "size" in mail:
         yield "size", f"{mail['size']:,} bytes, {count_text(mail.get('nrcpt', 0), 'recipient')}"
     yield "came", origin_text(mail)
