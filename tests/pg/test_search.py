@@ -351,6 +351,20 @@ def test_nothing_found_says_what_may_have_been_meant_and_what_is_known(
     assert "what is known goes from 2026-11-20 08:00:00 to 2026-11-20 08:00:00" in asked("nobody@example.net")
 
 
+def test_a_word_that_is_no_domain_here_may_stand_before_the_at(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed_lines(database, mail("01DB427FBEE", 0, "a@example.com", attempt("lena.vogt@corp.example")))
+    assert main(["--config", config, "search", "lena.vogt"]) == 0
+    output = capsys.readouterr()
+    assert "→ lena.vogt@corp.example" in output.out
+    assert output.err == "no such domain; these have lena.vogt@ in an address\n"
+    assert main(["--config", config, "search", "corp.example"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["--config", config, "search", "max.vogt"]) == 0
+    assert "max.vogt was read as a whole domain" in capsys.readouterr().err
+
+
 def test_text_shows_the_recipients_that_were_looked_for(
     database: str, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

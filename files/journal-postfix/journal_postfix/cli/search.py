@@ -11,6 +11,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -128,6 +129,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     database = Database(settings.database)
     require_current_schema(database)
     page = search(database, criteria, arguments.limit, arguments.after)
+    if not page.results and criteria.term is not None and is_domain(criteria.term):
+        # first.last looks like a domain, too, and is what people type.
+        before_at = replace(criteria, term=f"{criteria.term}@")
+        page = search(database, before_at, arguments.limit, arguments.after)
+        if page.results:
+            criteria = before_at
+            print(f"no such domain; these have {escape(criteria.term or '')} in an address", file=sys.stderr)
     if arguments.json:
         for result in page.results:
             print(json_line(result))
