@@ -7,6 +7,7 @@ names below, never of data. Never talks to the database.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from ..extract import RECIPIENT_COLUMNS, Columns
@@ -58,6 +59,7 @@ TO_MUTABLE: Final = (
     *TO_TIMES,
 )
 TO_ALL: Final = ("mail_id", "recipient_key", "recipient", "orig_to", *TO_MUTABLE)
+_to_columns: Final = itemgetter("recipient", "orig_to", *TO_MUTABLE[:-4])
 
 ATTEMPT_COLUMNS: Final = ("status", "dsn", "component", "relay_host", "relay_ip", "relay_port", "delay", "response")
 NOQUEUE_COLUMNS: Final = (
@@ -165,8 +167,8 @@ def from_row(entry: QueueEntry, verp_marker: str | None) -> list[Any]:
         timestamp(entry.last_seen),
         timestamp(entry.ended),
         get("is_held", False),
-        *[timestamp(get(name)) for name in FROM_TIMES],
-        *[get(name) for name in FROM_TEXTS],
+        *map(timestamp, map(get, FROM_TIMES)),
+        *map(get, FROM_TEXTS),
     ]
 
 
@@ -176,9 +178,7 @@ def to_row(mail_id: int, key: int, recipient: Recipient) -> list[Any]:
     return [
         mail_id,
         key,
-        columns["recipient"],
-        columns["orig_to"],
-        *[columns[name] for name in TO_MUTABLE[:-4]],
+        *_to_columns(columns),
         recipient.attempts,
         timestamp(recipient.attempted),
         timestamp(recipient.first_attempt),

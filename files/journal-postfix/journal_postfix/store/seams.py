@@ -18,8 +18,10 @@ log file cannot tell it from Postfix's own.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import compress
+from operator import not_
 from struct import Struct
 from typing import Any, Final
 
@@ -46,8 +48,16 @@ Told = tuple[bytes, int]
 
 def line_hash(message: LogMessage) -> bytes:
     """Give 8 bytes of what two sources tell alike of a line."""
-    text = message.identifier + str(message.pid) + message.text[:HASHED_CHARACTERS].strip()
-    return blake2b(text.encode("ascii", "replace")).digest()[:8]
+    return line_hashes([message])[0]
+
+
+def line_hashes(messages: Iterable[LogMessage]) -> list[bytes]:
+    """Give line_hash of each."""
+    cut = HASHED_CHARACTERS
+    return [
+        blake2b(f"{identifier}{pid}{text[:cut].strip()}".encode("ascii", "replace")).digest()[:8]
+        for _, identifier, pid, _, text, _, _, _ in messages
+    ]
 
 
 def tenths(time: float) -> int:
@@ -55,54 +65,62 @@ def tenths(time: float) -> int:
     return int(time * SECOND)
 
 
-def leave_out_known(database: Database, batch: Batch, begins: InputPosition) -> None:
-    """Leave out of a batch what is known from elsewhere, and record what it tells."""
+def leave_out_known(database: Database, batch: Batch, begins: InputPosition) -> bool:
+    """Leave out of a batch what is known from elsewhere, and record what it tells; tell whether any line was."""
     known: set[int] = set()
     for host, lines in _by_host(batch).items():
-        told = [(line_hash(message), tenths(message.time)) for message in map(batch.messages.__getitem__, lines)]
-        found = _find_known(database, begins, host, lines, told, batch.forged_lines)
-        _record(
-            database,
-            begins,
-            host,
-            [found.get(line, pair) for line, pair in zip(lines, told, strict=True)],
-            [line in found for line in lines],
-        )
+        messages = list(map(batch.messages.__getitem__, lines))
+        hashes = line_hashes(messages)
+        times = [int(message.time * SECOND) for message in messages]
+        found = _find_known(database, begins, host, lines, hashes, times, batch.forged_lines)
+        for place, line in enumerate(lines if found else ()):
+            if line in found:
+                hashes[place], times[place] = found[line]
+        _record(database, begins, host, hashes, times, {place for place, line in enumerate(lines) if line in found})
         known.update(found)
     if known:
         batch.leave_out(known)
+    return bool(known)
 
 
-def _by_host(batch: Batch) -> dict[str, list[int]]:
+def _by_host(batch: Batch) -> dict[str, Sequence[int]]:
     """Give the lines of Postfix and its neighbours, and of who says to be Postfix, by host."""
-    groups: dict[str, list[int]] = {}
     neither = batch.not_postfix - batch.forged_lines
-    for line, message in enumerate(batch.messages):
-        if neither and line in neither:
-            continue
-        lines = groups.get(message.host)
-        if lines is None:
-            lines = groups[message.host] = []
-        lines.append(line)
-    return groups
+    messages = batch.messages
+    if not neither and len({message.host for message in messages}) == 1:
+        return {messages[0].host: range(len(messages))}
+    groups: dict[str, list[int]] = {}
+    for line, message in enumerate(messages):
+        if line not in neither:
+            groups.setdefault(message.host, []).append(line)
+    return dict(groups)
 
 
 def _find_known(
-    database: Database, begins: InputPosition, host: str, lines: Sequence[int], told: Sequence[Told], forged: set[int]
+    database: Database,
+    begins: InputPosition,
+    host: str,
+    lines: Sequence[int],
+    hashes: Sequence[bytes],
+    times: Sequence[int],
+    forged: set[int],
 ) -> dict[int, Told]:
     """Give the lines that others have told, each with the one of theirs that it is."""
-    wanted = {hashed for hashed, _ in told}
-    ranges = list(_ranges(told))
-    by_others = _load(database, _TOLD_BY_OTHERS, host, ranges, (begins.input_id, begins.is_journal), wanted)
+    ranges = list(_ranges(times))
+    packed_by_others = _fetch(database, _TOLD_BY_OTHERS, host, ranges, (begins.input_id, begins.is_journal))
+    if not packed_by_others:
+        return {}
+    by_others = _unpack(packed_by_others, set(hashes))
     if not by_others:
         return {}
-    for hashed, times in _load(database, _LEFT_OUT, host, ranges, (begins.input_id,), set(by_others)).items():
-        for time in times:
+    left_out = _fetch(database, _LEFT_OUT, host, ranges, (begins.input_id,))
+    for hashed, at in _unpack(left_out, set(by_others)).items():
+        for time in at:
             place = bisect_left(by_others[hashed], time)
             if by_others[hashed][place : place + 1] == [time]:
                 del by_others[hashed][place]
     known = {}
-    for line, (hashed, time) in zip(lines, told, strict=True):
+    for line, hashed, time in zip(lines, hashes, times, strict=True):
         # What is forged stays so whoever told it before.
         if hashed in by_others and line not in forged:
             same = _take(by_others[hashed], time)
@@ -126,11 +144,11 @@ def _take(times: list[int], time: int) -> int | None:
     return times.pop(place)
 
 
-def _ranges(told: Sequence[Told]) -> Iterator[tuple[int, int]]:
+def _ranges(times: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Give the stretches of time in which the lines lie, and what is near enough to matter."""
-    times = sorted({time for _, time in told})
-    first = last = times[0]
-    for time in times:
+    distinct = sorted(set(times))
+    first = last = distinct[0]
+    for time in distinct:
         if time - last > NEAR:
             yield first - WITHIN, last + WITHIN
             first = time
@@ -151,23 +169,26 @@ _TOLD_BY_OTHERS: Final = (
 _LEFT_OUT: Final = f"SELECT t.input_told_id, t.base, t.left_out {_IN_RANGES} WHERE t.input_id = %s"
 
 
-def _load(
-    database: Database, query: str, host: str, ranges: Sequence[tuple[int, int]], own: Sequence[Any], wanted: set[bytes]
-) -> dict[bytes, list[int]]:
-    """Give when lines with these hashes were told, sorted; `own` are the query's last parameters."""
-    found: dict[bytes, list[int]] = {}
-    seen = set()
+def _fetch(
+    database: Database, query: str, host: str, ranges: Sequence[tuple[int, int]], own: Sequence[Any]
+) -> dict[int, tuple[int, Any]]:
+    """Give base and packed lines of the rows about these times, by their number; `own` are the last parameters."""
+    rows = {}
     for some in range(0, len(ranges), LOOK_UPS):
         chunk = ranges[some : some + LOOK_UPS]
         bounds = [[_timestamp(bound[side]) for bound in chunk] for side in (0, 1)]
-        for input_told_id, base, packed in database.fetch(query, (*bounds, host, *own)):
-            if input_told_id in seen:
-                continue
-            seen.add(input_told_id)
-            base = round(base.timestamp() * SECOND)
-            for hashed, offset in PACKED.iter_unpack(packed):
-                if hashed in wanted:
-                    found.setdefault(hashed, []).append(base + offset)
+        for number, base, packed in database.fetch(query, (*bounds, host, *own)):
+            rows[number] = (round(base.timestamp() * SECOND), packed)
+    return rows
+
+
+def _unpack(rows: dict[int, tuple[int, Any]], wanted: set[bytes]) -> dict[bytes, list[int]]:
+    """Give when lines with these hashes were told, sorted."""
+    found: dict[bytes, list[int]] = {}
+    for base, packed in rows.values():
+        for hashed, offset in PACKED.iter_unpack(packed):
+            if hashed in wanted:
+                found.setdefault(hashed, []).append(base + offset)
     for times in found.values():
         times.sort()
     return found
@@ -181,39 +202,43 @@ class _Row:
         self.base = base
         self.began = began
         self.ended = ended
-        self.told: list[bytes] = []
-        self.left_out: list[bytes] = []
+        self.told = b""
+        self.left_out = b""
 
-    def add(self, lines: Sequence[Told], is_known: Sequence[bool]) -> None:
-        """Take lines whose times are within SPAN."""
-        times = [time for _, time in lines]
-        self.began = min(self.began, *times)
-        self.ended = max(self.ended, *times)
-        base, pack = self.base, PACKED.pack
-        for (hashed, time), known in zip(lines, is_known, strict=True):
-            (self.left_out if known else self.told).append(pack(hashed, time - base))
+    def add(self, hashes: Sequence[bytes], times: Sequence[int], is_known: Sequence[bool]) -> None:
+        """Take lines whose times are within SPAN; `is_known` is empty where none is."""
+        self.began = min(self.began, min(times))
+        self.ended = max(self.ended, max(times))
+        base = self.base
+        packed = list(map(PACKED.pack, hashes, [time - base for time in times]))
+        self.left_out = b"".join(compress(packed, is_known))
+        self.told = b"".join(compress(packed, map(not_, is_known)) if is_known else packed)
 
     def columns(self) -> tuple[Any, ...]:
         """Give base, began, ended, told, left_out."""
-        times = (self.base, self.began, self.ended)
-        return (*map(_timestamp, times), b"".join(self.told), b"".join(self.left_out))
+        return (*map(_timestamp, (self.base, self.began, self.ended)), self.told, self.left_out)
 
 
 def _record(
-    database: Database, begins: InputPosition, host: str, lines: Sequence[Told], is_known: Sequence[bool]
+    database: Database,
+    begins: InputPosition,
+    host: str,
+    hashes: Sequence[bytes],
+    times: Sequence[int],
+    known: set[int],
 ) -> None:
-    """Keep what an input told of a host, and for what it was left out."""
-    row = _growing_row(database, begins, host, len(lines)) if len(lines) <= GROWING_LINES else None
+    """Keep what an input told of a host, and for what it was left out (the places in `known`)."""
+    count = len(hashes)
+    row = _growing_row(database, begins, host, count) if count <= GROWING_LINES else None
+    is_known = [place in known for place in range(count)] if known else []
     rows = []
     place = 0
-    while place < len(lines):
+    while place < count:
         if row is None:
-            time = lines[place][1]
-            row = _Row(0, time, time, time)
-        base = row.base
-        end = next((n for n in range(place, len(lines)) if abs(lines[n][1] - base) > SPAN), len(lines))
+            row = _Row(0, times[place], times[place], times[place])
+        end = _end_of_row(times, place, row.base)
         if end > place:
-            row.add(lines[place:end], is_known[place:end])
+            row.add(hashes[place:end], times[place:end], is_known[place:end])
             rows.append(row)
         row, place = None, end
     for row in rows:
@@ -229,6 +254,13 @@ def _record(
         database.execute_values(
             "INSERT INTO input_told (input_id, is_journal, host, base, began, ended, told, left_out) VALUES %s", new
         )
+
+
+def _end_of_row(times: Sequence[int], place: int, base: int) -> int:
+    """Give the first place from this one on whose time is too far from the row's."""
+    if place == 0 and max(times) - base <= SPAN and base - min(times) <= SPAN:
+        return len(times)
+    return next((n for n in range(place, len(times)) if abs(times[n] - base) > SPAN), len(times))
 
 
 def _growing_row(database: Database, begins: InputPosition, host: str, count: int) -> _Row | None:

@@ -79,14 +79,8 @@ class Stored(NamedTuple):
     set_aside: int
 
 
-class _Told(NamedTuple):
-    """What a line tells, with the number of its server: what the fold takes."""
-
-    line: int
-    server_id: int
-    component: str
-    delivery: Delivery
-    time: float
+_Told = tuple[int, int, str, Delivery, float]
+"""What a line tells, as the fold takes it: line, number of its server, component, delivery, time."""
 
 
 class _Evidence(NamedTuple):
@@ -126,9 +120,9 @@ class Writer:
             if begins is not None:
                 self._advance(begins, ends_at, last_time, cursor, len(batch))
                 record_gaps(database, begins.input_id, [gap for _, gap in batch.gaps], begins.last_time)
-                leave_out_known(database, batch, begins)
-                # What is left may need the servers anew.
-                self._know_servers(batch)
+                if leave_out_known(database, batch, begins):
+                    # What is left may need the servers anew.
+                    self._know_servers(batch)
             refused: list[tuple[list[int], str]] = []
             units = self._join_sessions(batch)
             entries = self._load(units)
@@ -141,7 +135,7 @@ class Writer:
         return Stored(*stored, aside)
 
     def _know_servers(self, batch: Batch) -> None:
-        for host, instance in dict.fromkeys(unit.server for unit in batch.units):
+        for host, instance in dict.fromkeys([unit.server for unit in batch.units]):
             if (host, instance) not in self._server_ids:
                 server_id = self._server_id(host, instance)
                 if server_id is None:
@@ -191,32 +185,32 @@ class Writer:
     def _join_sessions(self, batch: Batch) -> list[_Told]:
         """Give what the batch tells in the order of its lines, and keep what the next batch needs of its processes."""
         messages = batch.messages
-        processes = dict.fromkeys(
-            (messages[unit.line].host, messages[unit.line].pid) for unit in batch.units if unit.step is not None
-        )
-        sessions = Sessions(load_sessions(self.database, processes))
+        processes = [
+            (messages[line].host, messages[line].pid) for line, _, _, _, step in batch.units if step is not None
+        ]
+        sessions = Sessions(load_sessions(self.database, dict.fromkeys(processes)))
+        take = sessions.take
         server_ids = self._server_ids
         told: list[_Told] = []
         for line, server, component, delivery, step in batch.units:
             message = messages[line]
             if step is None:
                 assert delivery is not None
-                told.append(_Told(line, server_ids[server], component, delivery, message.time))
+                told.append((line, server_ids[server], component, delivery, message.time))
                 continue
-            for instance, joined, time in sessions.take(
-                (message.host, message.pid), message.time, server[1], step, delivery
-            ):
-                told.append(_Told(line, server_ids[server[0], instance], component, joined, time))
+            for instance, joined, time in take((message.host, message.pid), message.time, server[1], step, delivery):
+                told.append((line, server_ids[server[0], instance], component, joined, time))
         keep_sessions(self.database, sessions)
         return told
 
     def _load(self, told: list[_Told]) -> QueueEntries:
+        noqueue = Effect.NOQUEUE
         keys = dict.fromkeys(
-            (unit.server_id, unit.delivery.queue_id) for unit in told if unit.delivery.effect is not Effect.NOQUEUE
+            [(server_id, delivery.queue_id) for _, server_id, _, delivery, _ in told if delivery.effect is not noqueue]
         )
         if not keys:
             return QueueEntries()
-        first = min(unit.time for unit in told) - IN_DELIVERY_S - LATE_S
+        first = min([time for _, _, _, _, time in told]) - IN_DELIVERY_S - LATE_S
         servers, queue_ids = [key[0] for key in keys], [key[1] for key in keys]
         rows = self.database.fetch(LOAD_FROM, (servers, queue_ids, timestamp(first)))
         entries = [load_entry(row) for row in rows]
@@ -226,10 +220,10 @@ class Writer:
 
     def _load_recipients(self, told: list[_Told], entries: list[QueueEntry]) -> None:
         touched: dict[tuple[int, str], set[int]] = {(entry.server_id, entry.queue_id): set() for entry in entries}
-        for unit in told:
-            columns = unit.delivery.recipient
+        for _, server_id, _, delivery, _ in told:
+            columns = delivery.recipient
             if columns is not None:
-                keys = touched.get((unit.server_id, unit.delivery.queue_id))
+                keys = touched.get((server_id, delivery.queue_id))
                 if keys is not None:
                     keys.add(recipient_key(columns["recipient"], columns["orig_to"]))
         pairs = [(entry.mail_id, key) for entry in entries for key in touched[entry.server_id, entry.queue_id]]
@@ -242,13 +236,14 @@ class Writer:
 
     def _fold(self, told: list[_Told], entries: QueueEntries) -> list[_Evidence]:
         noqueue: list[_Evidence] = []
+        add = entries.add
         for line, server_id, component, delivery, time in told:
             if delivery.effect is Effect.NOQUEUE:
                 get = shown_sender(delivery.columns, self._verp_marker).get
                 row = (server_id, timestamp(time), *[get(name) for name in NOQUEUE_COLUMNS])
                 noqueue.append(_Evidence(row, (line,)))
             else:
-                entries.add(server_id, delivery, time, component, line)
+                add(server_id, delivery, time, component, line)
         return noqueue
 
     # Writing what it ends with.
