@@ -3,7 +3,7 @@
 -- was rejected before. Addresses, domains and clients are skewed as in real life: a few take most of the mail.
 
 INSERT INTO delivery_from (
-    mail_id, server_id, queue_id, began, last_seen, queued, ended, ended_how, origin, service, client_hostname, client_ip,
+    mail_id, server_id, queue_id, began, queued, ended, ended_how, origin, service, client_hostname, client_ip,
     client_port, helo, proto, sasl_method, sasl_username, sender, message_id, subject, size, nrcpt
 )
 SELECT
@@ -11,7 +11,6 @@ SELECT
     1 + n % 2,
     upper(to_hex(68719476736 + n * 7919)),
     t.began,
-    t.began + INTERVAL '2 s',
     t.began + INTERVAL '0.2 s',
     t.began + INTERVAL '2 s',
     'removed',
@@ -48,7 +47,7 @@ CROSS JOIN LATERAL (
 INSERT INTO delivery_to (
     mail_id, recipient_key, recipient, orig_to, status, dsn, component, relay_host, relay_ip, relay_port, delay,
     delay_before_queue, delay_in_queue, delay_connection, delay_transmission, response, next_queue_id, attempts,
-    attempted, first_attempt, last_attempt
+    attempted
 )
 SELECT
     f.mail_id,
@@ -82,8 +81,6 @@ SELECT
             THEN upper(to_hex(68719476736 + (f.mail_id + 1) * CASE WHEN l.is_before THEN 7919 ELSE 104729 END))
     END,
     1,
-    f.began + INTERVAL '1.2 s',
-    f.began + INTERVAL '1.2 s',
     f.began + INTERVAL '1.2 s'
 FROM delivery_from AS f
 CROSS JOIN LATERAL (SELECT f.mail_id % 10 = 0 AND f.mail_id < :last AS is_before) AS l

@@ -10,6 +10,7 @@ import pytest
 
 from journal_postfix.errors import StoreError, StoreUnavailable
 from journal_postfix.store import Database
+from journal_postfix.store.database import CopyInto
 
 pytestmark = pytest.mark.one_postgres
 
@@ -64,7 +65,7 @@ def test_each_answer_is_a_sign_of_life(database: str) -> None:
     with closing(Database(database, lambda: answers.append(1))) as connection:
         with connection.transaction():
             connection.fetch("SELECT 1")
-            connection.copy("COPY mail_server (host, instance) FROM STDIN", [("mx", "postfix")])
+            connection.copy(CopyInto("mail_server", ("host", "instance")), [("mx", "postfix")])
         assert len(answers) == 4
         with pytest.raises(StoreError):
             connection.execute("nonsense")

@@ -134,9 +134,9 @@ ORDER BY f.began, f.mail_id LIMIT %(limit)s
 # Of a mail in the queue Postfix tells every few hours: what has been silent for so long is not there any more, though
 # nothing told its end. What is held is silent.
 _IS_DUE: Final = """
-mail_id = ANY(%(mail_ids)s) AND last_seen < %(cutoff)s AND (
+mail_id = ANY(%(mail_ids)s) AND coalesce(last_seen, ended) < %(cutoff)s AND (
     mail_state(ended_how, expired, is_held) NOT IN ('queued', 'held')
-    OR (mail_state(ended_how, expired, is_held) = 'queued' AND last_seen < %(silent_since)s)
+    OR (mail_state(ended_how, expired, is_held) = 'queued' AND coalesce(last_seen, ended) < %(silent_since)s)
 )
 """
 _OF_MAIL: Final = {"recipients": "delivery_to", "attempts": "delivery_attempt", "events": "mail_event"}

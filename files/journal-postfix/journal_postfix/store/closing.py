@@ -37,7 +37,7 @@ def close_silent(database: Database, days: float) -> int:
                 "UPDATE delivery_from AS f SET ended_how = %s FROM mail_server AS s "
                 "WHERE f.server_id = s.server_id AND s.host = %s "
                 "AND mail_state(f.ended_how, f.expired, f.is_held) = 'queued' "
-                "AND f.began < %s AND f.last_seen < %s",
+                "AND f.began < %s AND coalesce(f.last_seen, f.ended) < %s",
                 (SILENT, host, silent_since, silent_since),
             )
     return closed

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import repeat
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg2
 import psycopg2.errors
@@ -48,6 +47,13 @@ WAIT_SETTINGS = (
     "SET lock_timeout = '30s'",
     "SET idle_in_transaction_session_timeout = '60s'",
 )
+
+
+class CopyInto(NamedTuple):
+    """Where COPY writes: a table and its columns, named by constants. A column may only have NULL as its default."""
+
+    table: str
+    columns: Sequence[str]
 
 
 class RowRefused(StoreError):
@@ -245,25 +251,35 @@ class Database:
         with self._cursor() as cursor:
             psycopg2.extras.execute_values(cursor, sql, rows, page_size=max(len(rows), 1))
 
-    def copy(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+    def copy(self, into: CopyInto, rows: Iterable[Sequence[Any]]) -> None:
         """Run `COPY … FROM STDIN` (text format) with the rows."""
         with self._cursor() as cursor:
-            cursor.copy_expert(sql, io.BytesIO(copy_data(rows)), 1 << 18)
+            names, data = copy_data(into.columns, rows)
+            cursor.copy_expert(f"COPY {into.table} ({', '.join(names)}) FROM STDIN", io.BytesIO(data), 1 << 18)
 
 
-def copy_data(rows: Iterable[Sequence[Any]]) -> bytes:
-    r"""Give rows in COPY's text format: tabs between, \N for None.
+def copy_data(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list[str], bytes]:
+    r"""Give rows in COPY's text format (tabs between, \N for None), and the columns that they have.
 
-    By columns, since the values of one are mostly of one type: what it needs is found out once for all of them.
+    By columns, since the values of one are mostly of one type: what it needs is found out once for all of them. One
+    that is None in all rows is left out: most are, and the server would look at each for nothing.
 
-    >>> copy_data([("a\tb", None, 1.5, True), ("c", 2, 0.0, False)])
-    b'a\\tb\t\\N\t1.5\tt\nc\t2\t0.0\tf\n'
+    >>> copy_data(["a", "b", "c", "d"], [("a\tb", None, 1.5, None), ("c", 2, 0.0, None)])
+    (['a', 'b', 'c'], b'a\\tb\t\\N\t1.5\nc\t2\t0.0\n')
     """
-    lines = map("\t".join, zip(*map(_copy_column, zip(*rows, strict=True)), strict=True))
-    return ("\n".join(lines) + "\n").encode()
+    kept: list[str] = []
+    columns: list[Iterable[str]] = []
+    for name, values in zip(names, zip(*rows, strict=True), strict=True):
+        column = _copy_column(values)
+        if column is not None:
+            kept.append(name)
+            columns.append(column)
+    lines = map("\t".join, zip(*columns, strict=True))
+    return kept, ("\n".join(lines) + "\n").encode()
 
 
-def _copy_column(values: Sequence[Any]) -> Iterable[str]:
+def _copy_column(values: Sequence[Any]) -> Iterable[str] | None:
+    """Give the values as COPY reads them; None if all are."""
     kinds = set(map(type, values))
     if kinds == {str}:
         return values if _is_plain("".join(values)) else map(_escaped, values)
@@ -273,7 +289,7 @@ def _copy_column(values: Sequence[Any]) -> Iterable[str]:
     elif kinds <= {int, float}:
         return map(str, values)
     elif kinds == {NoneType}:
-        return repeat("\\N", len(values))
+        return None
     return map(_copy_value, values)
 
 

@@ -68,7 +68,8 @@ def _times_of_mails(database: Database, before: datetime) -> list[tuple[datetime
     """Give the times from which lines of mails are left, joined where they overlap."""
     joined: list[tuple[datetime, datetime]] = []
     rows: list[tuple[Any, ...]] = database.fetch(
-        "SELECT began, last_seen FROM delivery_from WHERE began < %s ORDER BY began", (before + MARGIN,)
+        "SELECT began, coalesce(last_seen, ended) FROM delivery_from WHERE began < %s ORDER BY began",
+        (before + MARGIN,),
     )
     for began, last_seen in rows:
         if joined and began <= joined[-1][1]:

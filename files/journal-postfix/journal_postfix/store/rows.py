@@ -16,7 +16,7 @@ from ..message import LogMessage
 from ..neighbour import COLUMNS as NEIGHBOUR_COLUMNS
 from ..verp import undo_verp
 from .closing import SILENT
-from .database import seconds, timestamp
+from .database import CopyInto, seconds, timestamp
 
 FROM_TIMES: Final = ("queued", "expired", "hold_changed")
 FROM_TEXTS: Final = (
@@ -92,16 +92,14 @@ def _assignments(columns: Sequence[str]) -> str:
 
 
 # Column names below come from the constants above, never from data.
-COPY_FROM: Final = f"COPY delivery_from ({_names(FROM_ALL)}) FROM STDIN"
-COPY_TO: Final = f"COPY delivery_to ({_names(TO_ALL)}) FROM STDIN"
-COPY_ATTEMPT: Final = f"COPY delivery_attempt (mail_id, recipient_key, attempted, {_names(ATTEMPT_COLUMNS)}) FROM STDIN"
-COPY_EVENT: Final = 'COPY mail_event (mail_id, "time", component, action, linked_queue_id, detail) FROM STDIN'
-COPY_NOQUEUE: Final = f'COPY noqueue (server_id, "time", {_names(NOQUEUE_COLUMNS)}) FROM STDIN'
-COPY_NEIGHBOUR_EVENT: Final = f'COPY neighbour_event (host, "time", {_names(NEIGHBOUR_COLUMNS)}) FROM STDIN'
-COPY_CHANGED_FROM: Final = (
-    f"COPY changed_from ({_names(('mail_id', 'server_id', 'queue_id', *FROM_MUTABLE))}) FROM STDIN"
-)
-COPY_CHANGED_TO: Final = f"COPY changed_to ({_names(TO_ALL)}) FROM STDIN"
+COPY_FROM: Final = CopyInto("delivery_from", FROM_ALL)
+COPY_TO: Final = CopyInto("delivery_to", TO_ALL)
+COPY_ATTEMPT: Final = CopyInto("delivery_attempt", ("mail_id", "recipient_key", "attempted", *ATTEMPT_COLUMNS))
+COPY_EVENT: Final = CopyInto("mail_event", ("mail_id", '"time"', "component", "action", "linked_queue_id", "detail"))
+COPY_NOQUEUE: Final = CopyInto("noqueue", ("server_id", '"time"', *NOQUEUE_COLUMNS))
+COPY_NEIGHBOUR_EVENT: Final = CopyInto("neighbour_event", ("host", '"time"', *NEIGHBOUR_COLUMNS))
+COPY_CHANGED_FROM: Final = CopyInto("changed_from", FROM_ALL)
+COPY_CHANGED_TO: Final = CopyInto("changed_to", TO_ALL)
 CLEAR_CHANGED_FROM: Final = "DELETE FROM changed_from"
 CLEAR_CHANGED_TO: Final = "DELETE FROM changed_to"
 UPDATE_FROM: Final = (
@@ -115,7 +113,7 @@ LOAD_FROM: Final = (
     f"SELECT {_names(FROM_ALL)} FROM delivery_from "  # noqa: S608
     "JOIN unnest(%s::integer[], %s::text[]) AS k (server_id, queue_id) USING (server_id, queue_id) "
     # What ended long before the batch owns none of its lines; but a long queue id is never used again.
-    "WHERE ended IS NULL OR last_seen >= %s OR strpos(queue_id, 'z') > 10"
+    "WHERE ended IS NULL OR coalesce(last_seen, ended) >= %s OR strpos(queue_id, 'z') > 10"
 )
 LOAD_TO: Final = (
     f"SELECT {_names(TO_ALL)} FROM delivery_to "  # noqa: S608
@@ -126,9 +124,8 @@ LOAD_TO: Final = (
 def load_entry(row: Sequence[Any]) -> QueueEntry:
     """Give the queue entry of a row of LOAD_FROM, without recipients."""
     values = dict(zip(FROM_ALL, row, strict=True))
-    entry = QueueEntry(
-        values["server_id"], values["queue_id"], values["began"].timestamp(), values["last_seen"].timestamp()
-    )
+    last_seen = values["last_seen"] or values["ended"]
+    entry = QueueEntry(values["server_id"], values["queue_id"], values["began"].timestamp(), last_seen.timestamp())
     entry.mail_id = values["mail_id"]
     entry.ended = seconds(values["ended"])
     columns: Columns = {name: values[name] for name in FROM_TEXTS if values[name] is not None}
@@ -159,13 +156,15 @@ def shown_sender(columns: Columns, verp_marker: str | None) -> Columns:
 def from_row(entry: QueueEntry, verp_marker: str | None) -> list[Any]:
     """Give the row of delivery_from (FROM_ALL)."""
     get = shown_sender(entry.columns, verp_marker).get
+    # Compared as they are stored: of times that were read back the last bits may differ.
+    last_seen, ended = timestamp(entry.last_seen), timestamp(entry.ended)
     return [
         entry.mail_id,
         entry.server_id,
         entry.queue_id,
         timestamp(entry.began),
-        timestamp(entry.last_seen),
-        timestamp(entry.ended),
+        None if last_seen == ended else last_seen,
+        ended,
         get("is_held", False),
         *map(timestamp, map(get, FROM_TIMES)),
         *map(get, FROM_TEXTS),
@@ -174,15 +173,15 @@ def from_row(entry: QueueEntry, verp_marker: str | None) -> list[Any]:
 
 def to_row(mail_id: int, key: int, recipient: Recipient) -> list[Any]:
     """Give the row of delivery_to (TO_ALL)."""
-    columns = recipient.columns
+    attempted, first, last = map(timestamp, (recipient.attempted, recipient.first_attempt, recipient.last_attempt))
     return [
         mail_id,
         key,
-        *_to_columns(columns),
+        *_to_columns(recipient.columns),
         recipient.attempts,
-        timestamp(recipient.attempted),
-        timestamp(recipient.first_attempt),
-        timestamp(recipient.last_attempt),
+        attempted,
+        None if first == attempted else first,
+        None if last == attempted else last,
     ]
 
 
@@ -190,7 +189,7 @@ def load_recipient(row: Sequence[Any]) -> tuple[int, int, Recipient]:
     """Give mail id, recipient key and recipient of a row of LOAD_TO."""
     values = dict(zip(TO_ALL, row, strict=True))
     columns = {name: values[name] for name in RECIPIENT_COLUMNS}
-    times = [values[name].timestamp() for name in TO_TIMES]
+    times = [(values[name] or values["attempted"]).timestamp() for name in TO_TIMES]
     recipient = Recipient(columns, times[0], times[1], times[2], values["attempts"], stored=True)
     return values["mail_id"], values["recipient_key"], recipient
 

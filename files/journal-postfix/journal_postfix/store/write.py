@@ -19,7 +19,7 @@ from ..extract import Delivery, Effect
 from ..merge import IN_DELIVERY_S, LATE_S, QueueEntries, QueueEntry, recipient_key
 from ..session import Sessions
 from .batch import Batch, Group, InputPosition, printable_host
-from .database import WAIT_SETTINGS, Database, RowRefused, timestamp
+from .database import WAIT_SETTINGS, CopyInto, Database, RowRefused, timestamp
 from .health import count_server_events
 from .inputs import keep_forged, lock_hosts, record_gaps
 from .rows import (
@@ -255,7 +255,7 @@ class Writer:
         new = [entry for entry in changed if not entry.stored]
         if new:
             ids = self.database.fetch(
-                "SELECT nextval(pg_get_serial_sequence('delivery_from', 'mail_id')) FROM generate_series(1, %s)",
+                "SELECT nextval('delivery_from_mail_id_seq') FROM generate_series(1, %s)",
                 (len(new),),
             )
             for entry, (mail_id,) in zip(new, ids, strict=True):
@@ -293,12 +293,16 @@ class Writer:
         lost_noqueue = self._copy(COPY_NOQUEUE, noqueue, refused)
         return len(new) - len(lost), len(new_to) - len(lost_to), len(noqueue) - len(lost_noqueue)
 
-    def _copy(self, sql: str, rows: list[_Evidence], refused: list[tuple[list[int], str]]) -> list[_Evidence]:
+    def _copy(self, into: CopyInto, rows: list[_Evidence], refused: list[tuple[list[int], str]]) -> list[_Evidence]:
         """COPY the rows; give those that the database refused."""
-        return self._in_halves(rows, lambda part: self.database.copy(sql, [row.row for row in part]), refused)
+        return self._in_halves(rows, lambda part: self.database.copy(into, [row.row for row in part]), refused)
 
     def _update(
-        self, clear_and_update: tuple[str, str], copy: str, rows: list[_Evidence], refused: list[tuple[list[int], str]]
+        self,
+        clear_and_update: tuple[str, str],
+        copy: CopyInto,
+        rows: list[_Evidence],
+        refused: list[tuple[list[int], str]],
     ) -> None:
         clear, update = clear_and_update
 

@@ -69,7 +69,7 @@ SELECT
     f.reason,
     f.queued,
     f.expired,
-    f.last_seen
+    coalesce(f.last_seen, f.ended) AS last_seen
 FROM delivery_from AS f
 -- LEFT here and below although nothing is ever missing: the planner leaves out a join whose columns nobody asked for.
 LEFT JOIN mail_server AS s ON f.server_id = s.server_id;
@@ -104,8 +104,8 @@ SELECT
     t.delay_transmission,
     t.attempts,
     t.attempted,
-    t.first_attempt,
-    t.last_attempt,
+    coalesce(t.first_attempt, t.attempted) AS first_attempt,
+    coalesce(t.last_attempt, t.attempted) AS last_attempt,
     t.next_queue_id
 FROM delivery_to AS t
 LEFT JOIN delivery_from AS f ON t.mail_id = f.mail_id;
@@ -599,7 +599,8 @@ SELECT
             AND (o.ended IS NULL OR e."time" <= o.ended + INTERVAL '5 minutes')
             AND (
                 e.program <> 'dovecot'
-                OR e."time" BETWEEN od.first_attempt - INTERVAL '5 minutes' AND od.last_attempt + INTERVAL '5 minutes'
+                OR e."time" BETWEEN coalesce(od.first_attempt, od.attempted) - INTERVAL '5 minutes'
+                AND coalesce(od.last_attempt, od.attempted) + INTERVAL '5 minutes'
             )
     ) AS is_ambiguous
 FROM delivery_from AS f
@@ -629,7 +630,8 @@ LEFT JOIN LATERAL (
     WHERE
         t.mail_id = f.mail_id
         AND t.component IN ('lmtp', 'pipe', 'local', 'virtual')
-        AND e."time" BETWEEN t.first_attempt - INTERVAL '5 minutes' AND t.last_attempt + INTERVAL '5 minutes'
+        AND e."time" BETWEEN coalesce(t.first_attempt, t.attempted) - INTERVAL '5 minutes'
+        AND coalesce(t.last_attempt, t.attempted) + INTERVAL '5 minutes'
 ) AS d ON e.program = 'dovecot'
 WHERE
     -- A message-id of dozens of mails is evidence of none; what senders multiply must not multiply the work.

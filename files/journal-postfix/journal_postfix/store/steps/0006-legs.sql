@@ -315,7 +315,7 @@ $$;
 -- Indexes that only the look-ups need: what each costs and gives stands in bench/lookups.md.
 
 -- With slices of time (store/search.py); a few pages however many rows there are.
-CREATE INDEX delivery_to_first_attempt ON delivery_to USING brin (first_attempt) WITH (pages_per_range = 32);
+CREATE INDEX delivery_to_first_attempt ON delivery_to USING brin (coalesce(first_attempt, attempted)) WITH (pages_per_range = 32);
 
 CREATE INDEX delivery_from_client_ip ON delivery_from (client_ip);
 CREATE INDEX noqueue_client_ip ON noqueue (client_ip, "time");
