@@ -70,3 +70,24 @@ def test_each_answer_is_a_sign_of_life(database: str) -> None:
         with pytest.raises(StoreError):
             connection.execute("nonsense")
         assert len(answers) == 4
+
+
+def test_what_copy_takes_is_what_is_read_back(connection: Database) -> None:
+    texts = ["plain", "", "\\N", "\\", "a\tb", "a\nb", "a\rb", "\\.", "\\x41", "ä€😀", None, "None", "NULL"]
+    rows = [
+        (number, text, "plain", text, None, None if number % 2 else number / 3, number % 2 == 0, b"\\\x00\xff")
+        for number, text in enumerate(texts)
+    ]
+    rows.append((-(2**63), None, "\\", None, None, -0.5, None, None))
+    names = ("number", "one", "two", "three", "none", "part", "flag", "raw")
+    with connection.transaction():
+        connection.execute(
+            "CREATE TEMPORARY TABLE copied (number bigint, one text, two text, three text, none text, "
+            "part double precision, flag boolean, raw bytea) ON COMMIT DROP"
+        )
+        for part in (rows, rows[:1], rows[2:3]):
+            connection.execute("TRUNCATE copied")
+            connection.copy(CopyInto("copied", names), part)
+            found = connection.fetch("SELECT * FROM copied ORDER BY number")
+            found = [(*row[:-1], None if row[-1] is None else bytes(row[-1])) for row in found]
+            assert found == sorted(part, key=lambda row: row[0])

@@ -127,6 +127,7 @@ COMMENT ON COLUMN delivery_to.next_queue_id IS
 
 CREATE INDEX delivery_to_recipient ON delivery_to (left(reverse(lower(recipient)), 250) text_pattern_ops);
 CREATE INDEX delivery_to_next_queue_id ON delivery_to USING hash (next_queue_id) WHERE next_queue_id IS NOT NULL;
+-- By time, too: what failed on a day.
 CREATE INDEX delivery_to_trouble ON delivery_to (status, attempted) WHERE status <> 'sent';
 
 CREATE TABLE delivery_attempt (
