@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_each_answer_is_a_sign_of_life(database: str) -> None:
 
 def test_what_copy_takes_is_what_is_read_back(connection: Database) -> None:
     texts = ["plain", "", "\\N", "\\", "a\tb", "a\nb", "a\rb", "\\.", "\\x41", "ä€😀", None, "None", "NULL"]
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (number, text, "plain", text, None, None if number % 2 else number / 3, number % 2 == 0, b"\\\x00\xff")
         for number, text in enumerate(texts)
     ]
