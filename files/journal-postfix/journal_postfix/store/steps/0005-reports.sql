@@ -1,7 +1,8 @@
 -- What `problems` and `stats` ask for: failures by time in one view, and the indexes that find a day of it.
 
 CREATE INDEX delivery_attempt_attempted ON delivery_attempt (attempted);
--- Failures are few, and have an index (delivery_to_trouble); deliveries as a whole come nearly in the order of time, which a BRIN index knows for very little.
+-- Failures are few, and have an index (delivery_to_trouble); deliveries as a whole come nearly in the order of time,
+-- which a BRIN index knows for very little.
 CREATE INDEX delivery_to_attempted ON delivery_to USING brin (attempted timestamptz_minmax_multi_ops)
 WITH (pages_per_range = 32, autosummarize = on);
 -- Mails that had to wait, by when they left: so that the queue's length at any time can be told.
