@@ -342,12 +342,13 @@ $$;
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_opclass WHERE opcname = 'gin_trgm_ops' AND pg_opclass_is_visible(oid)) THEN
-        CREATE INDEX delivery_from_sender_part ON delivery_from USING gin (sender gin_trgm_ops);
-        CREATE INDEX delivery_to_recipient_part ON delivery_to USING gin (recipient gin_trgm_ops);
-        CREATE INDEX delivery_to_orig_to_part ON delivery_to USING gin (orig_to gin_trgm_ops)
+        -- What is new waits in a list that each search reads as a whole: 512 kB of it instead of 4 MB.
+        CREATE INDEX delivery_from_sender_part ON delivery_from USING gin (sender gin_trgm_ops) WITH (gin_pending_list_limit = 512);
+        CREATE INDEX delivery_to_recipient_part ON delivery_to USING gin (recipient gin_trgm_ops) WITH (gin_pending_list_limit = 512);
+        CREATE INDEX delivery_to_orig_to_part ON delivery_to USING gin (orig_to gin_trgm_ops) WITH (gin_pending_list_limit = 512)
         WHERE orig_to IS NOT NULL;
-        CREATE INDEX noqueue_sender_part ON noqueue USING gin (sender gin_trgm_ops);
-        CREATE INDEX noqueue_recipient_part ON noqueue USING gin (recipient gin_trgm_ops);
+        CREATE INDEX noqueue_sender_part ON noqueue USING gin (sender gin_trgm_ops) WITH (gin_pending_list_limit = 512);
+        CREATE INDEX noqueue_recipient_part ON noqueue USING gin (recipient gin_trgm_ops) WITH (gin_pending_list_limit = 512);
     END IF;
 END
 $$;
