@@ -8,7 +8,7 @@ from pathlib import Path
 
 from paths import PACKAGE
 
-PURE = {"parse", "extract.py", "merge.py", "message.py", "neighbour.py"}
+PURE = {"parse", "commonest.py", "extract.py", "session.py", "merge.py", "message.py", "neighbour.py"}
 # What pure code may use of the standard library: nothing that knows a clock, a file, a process or a log.
 PURE_MODULES = {
     "__future__",

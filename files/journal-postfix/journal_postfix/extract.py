@@ -9,10 +9,12 @@ those that were still deferred is decided in the view mail_recipient.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
+
+from .parse.delivery import STATUS_NAMES
 
 Parsed = dict[str, Any]
 Columns = dict[str, Any]
@@ -76,6 +78,15 @@ REJECTIONS: Final = frozenset({"reject", "milter-reject", "proxy-reject", "hangu
 """What smtpd calls its refusals; whatever else it logs as NOQUEUE goes on to be a mail, if nothing refuses it."""
 NO_COLUMNS: Final[Columns] = {}
 
+# For the lines that every mail has: half of what making a Delivery by its name takes; and an attribute of an
+# enumeration's class costs Python 3.11 as much as three calls.
+_new: Final = tuple.__new__
+_ARRIVED: Final = Effect.ARRIVED
+_MESSAGE_ID: Final = Effect.MESSAGE_ID
+_QUEUED: Final = Effect.QUEUED
+_ATTEMPTED: Final = Effect.ATTEMPTED
+_ENDED: Final = Effect.ENDED
+
 
 @lru_cache(maxsize=4096)
 def inet(text: str | None) -> str | None:
@@ -88,19 +99,17 @@ def inet(text: str | None) -> str | None:
         return None
 
 
-def attempt_status(parsed: Parsed) -> str:
+def attempt_status(component: str, status: str, response: str | None) -> str:
     """What a delivery line means for its recipient (design I7); the words of mail_recipient.status.
 
     SOFTBOUNCE is a bounce that soft_bounce turned into another try. `sent` by discard(8), by an alias to nothing
     (local(8)) or for the double-bounce address (qmgr(8)) reached nobody: discarded.
     """
-    status: str = parsed["status"]
     if status == "sent":
-        response = parsed.get("response", "")
         if (
-            parsed["component"] == "discard"
-            or (parsed["component"] == "local" and response == "discarded")
-            or (parsed["component"] == "qmgr" and response == "undeliverable postmaster notification discarded")
+            component == "discard"
+            or (component == "local" and response == "discarded")
+            or (component == "qmgr" and response == "undeliverable postmaster notification discarded")
         ):
             return "discarded"
         return "sent"
@@ -111,27 +120,46 @@ def attempt_status(parsed: Parsed) -> str:
     return status
 
 
+def arrived(
+    queue_id: str,
+    component: str,
+    service: str | None,
+    client_hostname: str | None,
+    client_ip: str | None,
+    client_port: int | None,
+    more: Parsed,
+) -> Delivery:
+    """Tell that smtpd or qmqpd began to receive a mail; `more` has what else the line says of the client."""
+    get = more.get
+    columns = {
+        "origin": component,
+        "service": service,
+        "client_hostname": client_hostname,
+        "client_ip": inet(client_ip),
+        "client_port": client_port,
+        "sasl_method": get("sasl_method"),
+        "sasl_username": get("sasl_username"),
+        "sasl_sender": get("sasl_sender"),
+        "orig_queue_id": get("orig_queue_id"),
+        "orig_client": get("orig_client"),
+    }
+    return _new(Delivery, (queue_id, _ARRIVED, columns, None, None, None))
+
+
 def _client(parsed: Parsed) -> Delivery | None:
     queue_id = parsed["queue_id"]
     if queue_id == NOQUEUE:
         # For a before-queue filter: `proxy-accept` or `proxy-reject` follows (session.py).
         return None
     get = parsed.get
-    return Delivery(
+    return arrived(
         queue_id,
-        Effect.ARRIVED,
-        {
-            "origin": parsed["component"],
-            "service": get("service"),
-            "client_hostname": get("client_hostname"),
-            "client_ip": inet(get("client_ip")),
-            "client_port": get("client_port"),
-            "sasl_method": get("sasl_method"),
-            "sasl_username": get("sasl_username"),
-            "sasl_sender": get("sasl_sender"),
-            "orig_queue_id": get("orig_queue_id"),
-            "orig_client": get("orig_client"),
-        },
+        parsed["component"],
+        get("service"),
+        get("client_hostname"),
+        get("client_ip"),
+        get("client_port"),
+        parsed,
     )
 
 
@@ -149,60 +177,96 @@ def _uid(parsed: Parsed) -> Delivery:
     )
 
 
+def named(queue_id: str, message_id: str) -> Delivery:
+    """Tell the Message-ID that cleanup read in the header."""
+    return _new(Delivery, (queue_id, _MESSAGE_ID, {"message_id": message_id}, None, None, None))
+
+
 def _message_id(parsed: Parsed) -> Delivery:
-    return Delivery(parsed["queue_id"], Effect.MESSAGE_ID, {"message_id": parsed["message_id"]})
+    return named(parsed["queue_id"], parsed["message_id"])
 
 
 def _resent_message_id(parsed: Parsed) -> Delivery:
     return Delivery(parsed["queue_id"], Effect.NOTED, {"resent_message_id": parsed["resent_message_id"]})
 
 
+def queued(queue_id: str, sender: str, size: int, nrcpt: int) -> Delivery:
+    """Tell that the queue manager took a mail up."""
+    columns = {"sender": sender, "size": size, "nrcpt": nrcpt}
+    return _new(Delivery, (queue_id, _QUEUED, columns, None, None, None))
+
+
 def _active(parsed: Parsed) -> Delivery:
-    return Delivery(
-        parsed["queue_id"],
-        Effect.QUEUED,
-        {"sender": parsed["sender"], "size": parsed["size"], "nrcpt": parsed["nrcpt"]},
-    )
+    return queued(parsed["queue_id"], parsed["sender"], parsed["size"], parsed["nrcpt"])
+
+
+_NO_DELAYS: Final = (None, None, None, None)
+
+
+def attempted(queue_id: str, component: str, service: str | None, values: Sequence[Any]) -> Delivery:
+    """Tell of one attempt to deliver to one recipient; `values` are those of a status line (parse.delivery)."""
+    (
+        recipient,
+        orig_to,
+        relay_host,
+        relay_ip,
+        relay_port,
+        relay_path,
+        conn_use,
+        delay,
+        delays,
+        tls,
+        dsn,
+        status,
+        response,
+        next_queue_id,
+    ) = values
+    before, active, setup, transmission = delays or _NO_DELAYS
+    columns = {
+        "recipient": recipient,
+        "orig_to": orig_to,
+        "status": attempt_status(component, status, response),
+        "dsn": dsn,
+        "component": component,
+        "service": service,
+        "relay_host": None if relay_host == "none" else relay_host,
+        "relay_ip": inet(relay_ip),
+        "relay_port": relay_port,
+        "relay_path": relay_path,
+        "tls": tls,
+        "tls_protocol": None,
+        "tls_cipher": None,
+        "tls_trust": None,
+        "conn_use": conn_use,
+        "delay": delay,
+        "delay_before_queue": before,
+        "delay_in_queue": active,
+        "delay_connection": setup,
+        "delay_transmission": transmission,
+        "response": response,
+        "next_queue_id": next_queue_id,
+    }
+    return _new(Delivery, (queue_id, _ATTEMPTED, NO_COLUMNS, columns, None, None))
 
 
 def _delivery(parsed: Parsed) -> Delivery:
     get = parsed.get
-    delays = get("delays") or (None, None, None, None)
-    host = get("relay_host")
-    return Delivery(
-        parsed["queue_id"],
-        Effect.ATTEMPTED,
-        NO_COLUMNS,
-        {
-            "recipient": parsed["recipient"],
-            "orig_to": get("orig_to"),
-            "status": attempt_status(parsed),
-            "dsn": get("dsn"),
-            "component": parsed["component"],
-            "service": get("service"),
-            "relay_host": None if host == "none" else host,
-            "relay_ip": inet(get("relay_ip")),
-            "relay_port": get("relay_port"),
-            "relay_path": get("relay_path"),
-            "tls": get("tls"),
-            "tls_protocol": None,
-            "tls_cipher": None,
-            "tls_trust": None,
-            "conn_use": get("conn_use"),
-            "delay": get("delay"),
-            "delay_before_queue": delays[0],
-            "delay_in_queue": delays[1],
-            "delay_connection": delays[2],
-            "delay_transmission": delays[3],
-            "response": get("response"),
-            "next_queue_id": get("next_queue_id"),
-        },
-    )
+    return attempted(parsed["queue_id"], parsed["component"], get("service"), [get(name) for name in STATUS_NAMES])
+
+
+def removed(queue_id: str) -> Delivery:
+    """Tell that a mail left the queue."""
+    return _new(Delivery, (queue_id, _ENDED, _REMOVED, None, None, None))
+
+
+_REMOVED: Final = {"ended_how": "removed"}
 
 
 def _removed(parsed: Parsed) -> Delivery:
     # qmgr and postsuper log the same words; cleanup says why.
-    how = parsed.get("reason") or ("deleted" if parsed["component"] == "postsuper" else "removed")
+    how = parsed.get("reason") or ("deleted" if parsed["component"] == "postsuper" else None)
+    if how is None:
+        return removed(parsed["queue_id"])
     return Delivery(parsed["queue_id"], Effect.ENDED, {"ended_how": how})
 
 
@@ -393,9 +457,7 @@ def _corrupt(parsed: Parsed) -> Delivery | None:
     return Delivery(parsed["queue_id"], Effect.ENDED, {"ended_how": "corrupt"}, event=("corrupt", None, None))
 
 
-RECIPIENT_COLUMNS: Final = tuple(
-    _delivery({"queue_id": "", "recipient": "", "status": "", "component": ""}).recipient or ()
-)
+RECIPIENT_COLUMNS: Final = tuple(attempted("", "", None, ("",) * len(STATUS_NAMES)).recipient or ())
 
 # What a session without a queue id did, that rejected no mail.
 NO_STORY: Final = frozenset({"end", "abort", "trouble", "reply_filter", "reply_filter_bad", "bdat"})

@@ -17,6 +17,7 @@ by more than LATE_BEHIND_END_S. Long queue ids (enable_long_queue_ids) carry the
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -34,8 +35,18 @@ IN_DELIVERY_S: Final = 3600.0
 HEADER_WITHIN_S: Final = 3600.0
 
 DURING_DELIVERY: Final = frozenset({"deleted", "requeued"})
-OF_SESSION: Final = frozenset({Effect.ABORTED, Effect.PROXIED})
-NEVER_FIRST: Final = OF_SESSION | {Effect.REQUEUED}
+# Looked up once: an attribute of an enumeration's class costs Python 3.11 as much as three calls.
+ARRIVED: Final = Effect.ARRIVED
+MESSAGE_ID: Final = Effect.MESSAGE_ID
+QUEUED: Final = Effect.QUEUED
+ATTEMPTED: Final = Effect.ATTEMPTED
+ENDED: Final = Effect.ENDED
+NOTED: Final = Effect.NOTED
+ABORTED: Final = Effect.ABORTED
+PROXIED: Final = Effect.PROXIED
+REQUEUED: Final = Effect.REQUEUED
+CHANGES_NOTHING: Final = frozenset({MESSAGE_ID, ATTEMPTED, NOTED, PROXIED})
+NEVER_FIRST: Final = frozenset({ABORTED, PROXIED, REQUEUED})
 NOT_ACCEPTED: Final = frozenset({"rejected", "canceled"})
 NEVER_QUEUED: Final = frozenset({"rejected", "canceled", "discarded"})
 
@@ -71,6 +82,7 @@ def is_long_queue_id(queue_id: str) -> bool:
     return "z" in queue_id[10:]
 
 
+@lru_cache(maxsize=4096)
 def recipient_key(recipient: str, orig_to: str | None) -> int:
     """Give the 64-bit key of a recipient within its queue entry: short, whatever the addresses' length."""
     text = recipient if orig_to is None else f"{recipient}\0{orig_to}"
@@ -106,6 +118,7 @@ class QueueEntry:
         "columns",
         "ended",
         "events",
+        "is_long",
         "last_seen",
         "lines",
         "mail_id",
@@ -118,6 +131,7 @@ class QueueEntry:
     def __init__(self, server_id: int, queue_id: str, began: float, last_seen: float) -> None:
         self.server_id = server_id
         self.queue_id = queue_id
+        self.is_long = is_long_queue_id(queue_id)
         self.began = began
         self.last_seen = last_seen
         self.ended: float | None = None
@@ -139,18 +153,18 @@ class QueueEntry:
 
         `next_began` is when the next entry with the same queue id began, None if there is none.
         """
-        if is_long_queue_id(self.queue_id):
+        if self.is_long:
             return True
         if time < self.began - LATE_S:
             return False
         effect = delivery.effect
         columns = self.columns
-        if effect is Effect.ARRIVED:
+        if effect is ARRIVED:
             return (
                 not self.arrived and time <= self.began + LATE_S and (self.ended is None or time <= self._arrival_due())
             )
         if self.ended is not None:
-            if effect is Effect.QUEUED and self._may_be_accepted():
+            if effect is QUEUED and self._may_be_accepted():
                 # The reply was lost, and a busy queue manager came to it late.
                 return time <= self.ended + HEADER_WITHIN_S
             if columns.get("ended_how") in DURING_DELIVERY and self._is_of_agent(delivery):
@@ -163,7 +177,7 @@ class QueueEntry:
 
     def is_of(self, delivery: Delivery, time: float) -> bool:
         """Tell whether what a session tells afterwards of the mail that it brought is about this entry."""
-        if delivery.effect is Effect.ABORTED:
+        if delivery.effect is ABORTED:
             if abs(self.began - delivery.columns["arrived"]) > LATE_S or self.columns.get("ended_how") is not None:
                 return False
             # Content that was held may have been accepted, the answer alone got lost; otherwise qmgr says so.
@@ -184,8 +198,8 @@ class QueueEntry:
     @staticmethod
     def _is_of_agent(delivery: Delivery) -> bool:
         """Tell a delivery agent's lines from smtpd's about another recipient."""
-        return delivery.effect is Effect.ATTEMPTED or (
-            delivery.effect is Effect.NOTED and delivery.recipient is None and not any(delivery.columns.values())
+        return delivery.effect is ATTEMPTED or (
+            delivery.effect is NOTED and delivery.recipient is None and not any(delivery.columns.values())
         )
 
     def _fits(self, effect: Effect, new: Columns, time: float) -> bool:
@@ -193,38 +207,44 @@ class QueueEntry:
         columns = self.columns
         queued = columns.get("queued")
         message_id = columns.get("message_id")
-        if effect is Effect.MESSAGE_ID:
+        if effect is MESSAGE_ID:
             if message_id is None:
                 # Where the beginning is missing, a header long after the first line is another mail's.
                 return time <= self.last_seen + (HEADER_WITHIN_S if self.arrived and queued is None else LATE_S)
             if message_id != new["message_id"]:
                 # A second Message-ID header of the same mail is read at the same time as the first.
                 return self.ended is None and time <= (self.last_seen if queued is None else queued) + LATE_S
-        elif effect is Effect.QUEUED and queued is not None:
+        elif effect is QUEUED and queued is not None:
             return bool(new["size"] == columns.get("size") and new["sender"] == columns.get("sender"))
-        elif self.arrived and queued is None and message_id is None and effect is not Effect.REQUEUED:
+        elif self.arrived and queued is None and message_id is None and effect is not REQUEUED:
             # A transaction that was given up leaves no end (before 3.10): what comes much later is another mail's.
             return time <= self.last_seen + HEADER_WITHIN_S
         return True
 
-    def add(self, delivery: Delivery, time: float, component: str) -> None:
+    def add(self, delivery: Delivery, time: float, component: str, line: int) -> None:
         """Fold one line into this entry."""
         self.changed = True
+        self.lines.append(line)
         if time < self.began:
             self.began = time
         if time > self.last_seen:
             self.last_seen = time
         _, effect, new, recipient, event, at = delivery
-        if effect is Effect.QUEUED:
+        if effect is QUEUED:
             self._queue(new, time)
         else:
             if new:
                 self._fill(new)
-            self._change(effect, new, time)
+            if effect is ENDED:
+                self._end(new["ended_how"], time)
+            elif effect is ARRIVED:
+                self.arrived = True
+            elif effect not in CHANGES_NOTHING:
+                self._change(effect, new, time)
         if recipient is not None:
-            self._attempt(recipient, time)
+            self._attempt(recipient, time, line)
         if event is not None:
-            self.events.append((time if at is None else at, component, *event, self.lines[-1]))
+            self.events.append((time if at is None else at, component, *event, line))
 
     def _fill(self, new: Columns) -> None:
         """Fill what is not known yet."""
@@ -239,30 +259,27 @@ class QueueEntry:
                 columns[name] = _fuller_sender(known, value)
 
     def _queue(self, new: Columns, time: float) -> None:
-        queued = self.columns.get("queued")
+        columns = self.columns
+        queued = columns.get("queued")
         if queued is None:
-            self.columns.update(new)
-            self.columns["queued"] = time
+            columns.update(new)
+            columns["queued"] = time
         elif time < queued:
-            self.columns["queued"] = time
-        if self.columns.get("ended_how") in NOT_ACCEPTED:
+            columns["queued"] = time
+        if columns.get("ended_how") in NOT_ACCEPTED:
             # The client tried again, and was accepted.
-            self.columns["ended_how"] = None
+            columns["ended_how"] = None
             self.ended = None
-        if self.columns.get("hold_changed") is not None:
+        if columns.get("hold_changed") is not None:
             self._hold(time, is_held=False)
 
     def _change(self, effect: Effect, new: Columns, time: float) -> None:
-        if effect is Effect.ENDED:
-            self._end(new["ended_how"], time)
-        elif effect is Effect.DOOMED:
+        if effect is Effect.DOOMED:
             self._end(new["ended_how"], None)
-        elif effect is Effect.REQUEUED:
+        elif effect is REQUEUED:
             self._end("requeued", time)
-        elif effect is Effect.ABORTED:
+        elif effect is ABORTED:
             self._end("canceled", time)
-        elif effect is Effect.ARRIVED:
-            self.arrived = True
         elif effect is Effect.EXPIRED:
             self.columns["expired"] = min(time, self.columns.get("expired") or time)
         elif effect is Effect.KEPT:
@@ -287,25 +304,25 @@ class QueueEntry:
             self.columns["hold_changed"] = time
 
     def _end(self, how: str, time: float | None) -> None:
-        old = self.columns.get("ended_how")
-        if how in NOT_ACCEPTED and self.columns.get("queued") is not None:
+        columns = self.columns
+        old = columns.get("ended_how")
+        if how in NOT_ACCEPTED and columns.get("queued") is not None:
             return
         if END_RANK[how] > END_RANK[old]:
-            self.columns["ended_how"] = how
+            columns["ended_how"] = how
             if time is not None:
                 self.ended = time
         elif time is not None and (self.ended is None or (how == old and time < self.ended)):
             self.ended = time
 
-    def _attempt(self, columns: Columns, time: float) -> None:
+    def _attempt(self, columns: Columns, time: float, line: int) -> None:
         key = recipient_key(columns["recipient"], columns["orig_to"])
         rank = FINAL_RANK.get(columns["status"], 0)
         is_final = rank > 0
         known = self.recipients.get(key)
         counts = not _is_ruled(columns)
-        line = self.lines[-1]
         if known is None:
-            self.recipients[key] = known = Recipient(columns, time, time, time, int(counts), stored=False)
+            known = self.recipients[key] = Recipient(columns, time, time, time, int(counts), stored=False)
             known.lines.append(line)
             if not is_final and counts:
                 self.attempts.append((key, time, columns, line))
@@ -361,27 +378,33 @@ class QueueEntries:
 
     def add(self, server_id: int, delivery: Delivery, time: float, component: str, line: int) -> None:
         """Fold one line into the entry that it is about; a new one where it is about none of those known."""
-        key = (server_id, delivery.queue_id)
+        queue_id = delivery[0]
+        key = (server_id, queue_id)
         entries = self._by_key.get(key)
         if entries is None:
-            if delivery.effect in NEVER_FIRST:
+            if delivery[1] in NEVER_FIRST:
                 return
-            entry = QueueEntry(server_id, delivery.queue_id, time, time)
-            self._by_key[key] = entries = [entry]
+            entry = QueueEntry(server_id, queue_id, time, time)
+            self._by_key[key] = [entry]
+            entry.add(delivery, time, component, line)
+            return
+        effect = delivery[1]
+        if effect is ABORTED or effect is PROXIED:
+            owner = next((one for one in reversed(entries) if one.is_of(delivery, time)), None)
+        elif len(entries) > 1:
+            owner = self._owner(entries, delivery, time)
         else:
-            if delivery.effect in OF_SESSION:
-                owner = next((one for one in reversed(entries) if one.is_of(delivery, time)), None)
-            else:
-                owner = self._owner(entries, delivery, time)
-            if owner is None:
-                if delivery.effect in NEVER_FIRST:
-                    return
-                owner = self._begin(entries, server_id, delivery.queue_id, time)
-            entry = owner
-        began = entry.began
-        entry.lines.append(line)
-        entry.add(delivery, time, component)
-        if entry.began != began and len(entries) > 1:
+            # As `_owner` has it, of most.
+            owner = entries[0]
+            if not (owner.is_long or owner.owns(delivery, time, None)):
+                owner = None
+        if owner is None:
+            if effect in NEVER_FIRST:
+                return
+            owner = self._begin(entries, server_id, queue_id, time)
+        began = owner.began
+        owner.add(delivery, time, component, line)
+        if owner.began != began and len(entries) > 1:
             entries.sort(key=_began)
 
     @staticmethod

@@ -67,34 +67,38 @@ def run_loop(
     """
     summary = Summary()
     parse = parser_for(settings.neighbours)
-    batch = Batch(settings.instance_aliases, parse)
+    gathered: list[LogMessage] = []
+    characters = 0
     position = begins.position
-    last_time = begins.last_time
     max_messages = settings.max_messages_per_commit
     deadline = time.monotonic() + settings.max_delay_before_commit
 
     def commit() -> None:
-        nonlocal batch, begins, deadline
-        if batch:
+        nonlocal gathered, characters, begins, deadline
+        if gathered:
+            batch = Batch(settings.instance_aliases, parse)
+            batch.take(gathered)
+            last_time = gathered[-1].time
             stored = store_deliveries(writer, batch, begins, position, last_time)
             begins = begins._replace(position=position, last_time=last_time, lines=begins.lines + len(batch))
             _add(summary, batch, stored.mails, stored.recipients, stored.rejected, stored.set_aside)
-            batch = Batch(settings.instance_aliases, parse)
+            gathered = []
+            characters = 0
             if on_commit is not None:
                 on_commit(summary)
         deadline = time.monotonic() + settings.max_delay_before_commit
 
     try:
         for message in messages:
-            batch.add(message, parse(message.identifier, message.text))
-            last_time = message.time
+            gathered.append(message)
+            characters += len(message.text)
             if message.position > position:
                 position = message.position
-                count = len(batch)
+                count = len(gathered)
                 # Asking for the time costs as much as parsing: not at every line.
                 if (
                     count >= max_messages
-                    or batch.characters > MAX_CHARACTERS
+                    or characters > MAX_CHARACTERS
                     or (count & 255 == 0 and time.monotonic() >= deadline)
                 ):
                     commit()

@@ -19,7 +19,7 @@ anew, and what a session says of a mail is only believed for the mail that arriv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
@@ -71,6 +71,20 @@ class Step(NamedTuple):
     data: Any = None
 
 
+CONNECTED: Final = Step(Kind.CONNECTED)
+DISCONNECTED: Final = (Step(Kind.DISCONNECTED, False), Step(Kind.DISCONNECTED, True))
+"""By whether the session brought no mail."""
+ARRIVED: Final = Step(Kind.ARRIVED)
+
+# Every other line is a step: making a tuple by its class's name takes twice as long, and an attribute of an
+# enumeration's class costs Python 3.11 as much as three calls.
+_new: Final = tuple.__new__
+_CONNECTED: Final = Kind.CONNECTED
+_DISCONNECTED: Final = Kind.DISCONNECTED
+_ATTEMPTED: Final = Kind.ATTEMPTED
+_NOQUEUE: Final = Effect.NOQUEUE
+
+
 class Joined(NamedTuple):
     """A delivery for the fold, of which Postfix instance, and the time of the line that it is from."""
 
@@ -88,15 +102,16 @@ def _relay(parsed: Parsed) -> list[Any]:
 
 
 def _connected(parsed: Parsed) -> Step | None:
-    return Step(Kind.CONNECTED) if parsed["component"] == "smtpd" else None
+    return CONNECTED if parsed["component"] == "smtpd" else None
 
 
 def _disconnected(parsed: Parsed) -> Step | None:
-    if parsed["component"] != "smtpd":
-        return None
-    counters = parsed.get("counters")
-    accepted_none = counters is not None and not any(counters.get(name, (0,))[0] for name in ("data", "bdat"))
-    return Step(Kind.DISCONNECTED, accepted_none)
+    return DISCONNECTED[is_without_mail(parsed.get("counters"))] if parsed["component"] == "smtpd" else None
+
+
+def is_without_mail(counters: Mapping[str, Sequence[int]] | None) -> bool:
+    """Tell whether a session's counters say that no content of a mail was accepted."""
+    return counters is not None and not any(counters.get(name, (0,))[0] for name in ("data", "bdat"))
 
 
 def _lost(parsed: Parsed) -> Step | None:
@@ -106,7 +121,8 @@ def _lost(parsed: Parsed) -> Step | None:
     return Step(Kind.LOST, f"{parsed['reason']} after {parsed['reject_stage']} ({parsed['bytes']} bytes)")
 
 
-def _summary(parsed: Parsed) -> Step | None:
+def summary_step(parsed: Parsed) -> Step | None:
+    """Give the step of a TLS handshake's summary."""
     component = parsed["component"]
     if component == "smtpd":
         return Step(Kind.RECEIVING_TLS, _tls(parsed))
@@ -120,7 +136,7 @@ def _arrived(parsed: Parsed) -> Step | None:
         return None
     if parsed["queue_id"] == NOQUEUE:
         return Step(Kind.FRONT_ARRIVED, {name: parsed.get(name) for name in FRONT_COLUMNS})
-    return Step(Kind.ARRIVED)
+    return ARRIVED
 
 
 def _proxied(parsed: Parsed) -> Step:
@@ -151,7 +167,12 @@ def _failure(parsed: Parsed) -> str:
 
 
 def _attempted(parsed: Parsed) -> Step | None:
-    return Step(Kind.ATTEMPTED, _relay(parsed)) if parsed["component"] in SENDING else None
+    return attempted_step(_relay(parsed)) if parsed["component"] in SENDING else None
+
+
+def attempted_step(relay: Sequence[Any]) -> Step:
+    """Give the step of an attempt of smtp's or lmtp's by this relay: host, address, port, path."""
+    return _new(Step, (_ATTEMPTED, list(relay)))
 
 
 SENDING: Final = frozenset({"smtp", "lmtp"})
@@ -160,7 +181,7 @@ STEPS: Final[dict[str, Callable[[Parsed], Step | None]]] = {
     "connect": _connected,
     "disconnect": _disconnected,
     "end": _lost,
-    "summary": _summary,
+    "summary": summary_step,
     "client": _arrived,
     "proxy-accept": _proxied,
     "proxy-reject": _proxy_refused,
@@ -176,7 +197,7 @@ def step_of(parsed: Parsed, delivery: Delivery | None) -> Step | None:
     make = STEPS.get(parsed["action"])
     if make is not None:
         return make(parsed)
-    if delivery is None or delivery.effect is not Effect.NOQUEUE or parsed["component"] != "smtpd":
+    if delivery is None or delivery.effect is not _NOQUEUE or parsed["component"] != "smtpd":
         return None
     if parsed["action"] in REJECTIONS:
         return Step(Kind.SENDER, parsed.get("sender"))
@@ -271,18 +292,20 @@ class Sessions:
         self, process: Process, time: float, instance: str, step: Step, delivery: Delivery | None
     ) -> Iterable[Joined]:
         """Take one line; give the deliveries that it and what stood before it tell, in the order of the fold."""
+        kind, data = step
         session = self._by_process.get(process)
-        if session is not None and (step.kind is Kind.CONNECTED or session.is_over(instance, time)):
+        if session is not None and (kind is _CONNECTED or session.is_over(instance, time)):
             self._forget(process)
             session = None
         if session is None:
-            if step.kind in NEEDS_STATE:
-                return () if delivery is None else (Joined(instance, delivery, time),)
+            if kind in NEEDS_STATE:
+                return () if delivery is None else (_new(Joined, (instance, delivery, time)),)
             session = self._by_process[process] = Session(instance, time)
         session.changed = True
-        session.last_seen = max(session.last_seen, time)
-        joined = JOIN[step.kind](session, time, instance, step.data, delivery)
-        if step.kind is Kind.DISCONNECTED or session.is_empty():
+        if time > session.last_seen:
+            session.last_seen = time
+        joined = JOIN[kind](session, time, instance, data, delivery)
+        if kind is _DISCONNECTED or session.is_empty():
             self._forget(process)
         return joined
 
@@ -296,7 +319,7 @@ class Sessions:
 
 
 def _joined(instance: str, delivery: Delivery | None, time: float) -> list[Joined]:
-    return [] if delivery is None else [Joined(instance, delivery, time)]
+    return [] if delivery is None else [_new(Joined, (instance, delivery, time))]
 
 
 def _take_nothing(session: Session, time: float, instance: str, data: Any, delivery: Delivery | None) -> list[Joined]:
@@ -357,10 +380,11 @@ def _take_arrived(session: Session, time: float, instance: str, data: None, deli
     queue_id = delivery.queue_id
     if session.receiving_tls is not None:
         delivery = delivery._replace(columns={**delivery.columns, **session.receiving_tls})
-    joined = [Joined(instance, delivery, time)]
-    # They stood before this line, but are told of a mail that begins with it.
-    joined += [Joined(instance, decided._replace(queue_id=queue_id), time) for _, decided, _ in session.decided]
-    session.decided = []
+    joined = [_new(Joined, (instance, delivery, time))]
+    if session.decided:
+        # They stood before this line, but are told of a mail that begins with it.
+        joined += [Joined(instance, decided._replace(queue_id=queue_id), time) for _, decided, _ in session.decided]
+        session.decided = []
     session.mails = [*session.mails[1 - MAX_MAILS :], (instance, queue_id, time)]
     return joined
 
@@ -442,7 +466,7 @@ def _take_attempted(
             session.sending_to = session.sending_tls = session.tls_queue_id = None
         elif session.sending_to == data:
             delivery = delivery._replace(recipient={**recipient, **session.sending_tls})
-    joined.append(Joined(instance, delivery, time))
+    joined.append(_new(Joined, (instance, delivery, time)))
     return joined
 
 

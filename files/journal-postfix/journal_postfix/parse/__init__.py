@@ -34,12 +34,14 @@ from .smtp import ENTRIES as SMTP
 from .smtpd import ENTRIES as SMTPD
 from .system import ENTRIES as SYSTEM
 from .tls import ENTRIES as TLS
+from .tls import SUMMARY
 from .verbose import ENTRIES as VERBOSE
 
 __all__ = ["ENTRIES", "NEIGHBOUR_ENTRIES", "Parser", "parse", "parser_for", "split_identifier"]
 
 # The order matters only between entries that can read the same line: the more special one comes first.
 ENTRIES: tuple[Entry, ...] = (
+    SUMMARY,
     *SMTPD,
     *QMQPD,
     *PICKUP,

@@ -17,7 +17,7 @@ stands before. (An alias of such an address, `orig_to`, needs a table that match
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .grammar import Convert, Fields, entry, named, unquoted, whole
@@ -29,8 +29,8 @@ _MIDDLE = (
     rf" delays=({SECONDS})/({SECONDS})/({SECONDS})/({SECONDS}),"
     rf"(?: tls=([^ ,]++),)? dsn={DSN}, status=([A-Za-z-]++) \((.*)"
 )
-_STATUS = rf"to=<{ADDRESS_OR_LITERAL}>,(?: orig_to=<{ADDRESS_OR_LITERAL}>,)?{_MIDDLE}"
-_STATUS_LINE = compiled(_STATUS)
+STATUS = rf"to=<{ADDRESS_OR_LITERAL}>,(?: orig_to=<{ADDRESS_OR_LITERAL}>,)?{_MIDDLE}"
+_STATUS_LINE = compiled(STATUS)
 _AFTER_ADDRESSES = compiled(_MIDDLE)
 _RAW_END = compiled(">, (?=relay=)")
 _BAD_ADDRESS_END = ">, relay=none, "
@@ -50,63 +50,111 @@ _SECONDS = _Seconds(
 )
 
 
-# The groups of `_STATUS`: text, or None for those of an optional part.
-_Groups = tuple[Any, ...]
+# The groups of `STATUS`: text, or None for those of an optional part.
+_Groups = Sequence[Any]
+
+# What a status line says, in the order of `status_values`.
+STATUS_NAMES = (
+    "recipient",
+    "orig_to",
+    "relay_host",
+    "relay_ip",
+    "relay_port",
+    "relay_path",
+    "conn_use",
+    "delay",
+    "delays",
+    "tls",
+    "dsn",
+    "status",
+    "response",
+    "next_queue_id",
+)
+
+Next = Callable[[str, str], str | None]
+"""Finds the next queue id in a status and a whole response."""
 
 
-def _put_status(fields: Fields, groups: _Groups) -> str:
-    """Store the groups of `_STATUS`, and give the response; nothing if it lacks its end.
+def no_next(status: str, response: str) -> str | None:
+    """Find no queue id: the agent's response names none."""
+    return None
 
-    What it says may then be the beginning of something else: a queue id of another one.
+
+def next_of_local(status: str, response: str) -> str | None:
+    """Find the queue id of what local(8) forwarded."""
+    return forwarded_as(response) if status == "sent" and response.startswith("forwarded as ") else None
+
+
+def next_of_smtp(status: str, response: str) -> str | None:
+    """Find the queue id that the next server gave the mail."""
+    return queued_as(response) if status == "sent" and "queued as " in response else None
+
+
+def status_values(groups: _Groups, next_of: Next) -> tuple[Any, ...]:
+    """Give what the groups of `STATUS` mean, by `STATUS_NAMES`; None for what the line lacks.
+
+    A response that lacks its end names no next queue id: it may be the beginning of another one.
     """
-    (recipient, orig_to, relay_host, relay_ip, relay_port, relay_path, conn_use) = groups[:7]
-    (delay, before, active, setup, transmission, tls, dsn, status, response) = groups[7:]
-    fields["recipient"] = recipient
-    if orig_to is not None:
-        fields["orig_to"] = orig_to
-    fields["relay_host"] = relay_host
-    if relay_ip is not None:
-        fields["relay_ip"] = relay_ip
-        if relay_port is not None:
-            fields["relay_port"] = int(relay_port)
-    elif relay_path is not None:
-        fields["relay_path"] = relay_path
-    if conn_use is not None:
-        fields["conn_use"] = int(conn_use)
-    fields["delay"] = _SECONDS[delay]
-    fields["delays"] = [_SECONDS[before], _SECONDS[active], _SECONDS[setup], _SECONDS[transmission]]
-    if tls is not None:
-        fields["tls"] = tls
-    fields["dsn"] = dsn
-    fields["status"] = status
-    if response[-1:] != ")":
-        fields["response"] = response
-        return ""
-    text: str = response[:-1]
-    fields["response"] = text
-    return text
+    (
+        recipient,
+        orig_to,
+        relay_host,
+        relay_ip,
+        relay_port,
+        relay_path,
+        conn_use,
+        delay,
+        before,
+        active,
+        setup,
+        transmission,
+        tls,
+        dsn,
+        status,
+        response,
+    ) = groups
+    next_queue_id = None
+    if response[-1:] == ")":
+        response = response[:-1]
+        next_queue_id = next_of(status, response)
+    return (
+        recipient,
+        orig_to,
+        relay_host,
+        relay_ip,
+        relay_port and int(relay_port),
+        relay_path,
+        conn_use and int(conn_use),
+        _SECONDS[delay],
+        [_SECONDS[before], _SECONDS[active], _SECONDS[setup], _SECONDS[transmission]],
+        tls,
+        dsn,
+        status,
+        response,
+        next_queue_id,
+    )
+
+
+def _put_status(fields: Fields, groups: _Groups, next_of: Next) -> None:
+    for name, value in zip(STATUS_NAMES, status_values(groups, next_of), strict=True):
+        if value is not None:
+            fields[name] = value
 
 
 def _plain(fields: Fields, groups: _Groups) -> None:
-    _put_status(fields, groups)
+    _put_status(fields, groups, no_next)
 
 
 def _local(fields: Fields, groups: _Groups) -> None:
-    response = _put_status(fields, groups)
-    if response.startswith("forwarded as ") and fields["status"] == "sent":
-        _put_next(fields, forwarded_as(response), "forwarded")
+    _put_status(fields, groups, next_of_local)
+    if "next_queue_id" in fields:
+        fields["next_kind"] = "forwarded"
 
 
 def _smtp(fields: Fields, groups: _Groups) -> None:
-    response = _put_status(fields, groups)
-    if "queued as " in response and fields["status"] == "sent":
-        _put_next(fields, queued_as(response), "queued")
-
-
-def _put_next(fields: Fields, queue_id: str | None, kind: str) -> None:
-    if queue_id is not None:
-        fields["next_queue_id"] = queue_id
-        fields["next_kind"] = kind
+    _put_status(fields, groups, next_of_smtp)
+    if "next_queue_id" in fields:
+        fields["next_kind"] = "queued"
 
 
 _Put = Callable[[Fields, _Groups], None]
@@ -182,7 +230,7 @@ _PASSED = named("recipient", "transport")
 
 ENTRIES = (
     entry("delivery.status", "error", "to", r"to=<(.*\(bad address syntax\))", whole(_bad_address), action="delivery"),
-    *(entry("delivery.status", who, "to", _STATUS, quoted, action="delivery") for who, quoted, _ in _AGENTS),
+    *(entry("delivery.status", who, "to", STATUS, quoted, action="delivery") for who, quoted, _ in _AGENTS),
     *(entry("delivery.status", who, "to", r"to=<(.*)", whole(raw), action="delivery") for who, _, raw in _AGENTS),
     *(
         entry(

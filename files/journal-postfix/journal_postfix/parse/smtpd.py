@@ -40,31 +40,35 @@ def _is_told_apart(username: str | None) -> bool:
     return username is None or ", sasl_sender=" not in username
 
 
+def client_rest(rest: str) -> Fields | None:
+    """Give what stands behind the client in its line, None where it is not read.
+
+    A line that was cut still tells that a mail came, and from where.
+    """
+    begun = _CLIENT_CUT.search(rest)
+    end = len(without_begun(rest, _CLIENT_MARKS)) if begun is None else begun.start()
+    more = _CLIENT_REST.fullmatch(rest, 0, end)
+    if more is None or not _is_told_apart(more[2]):
+        more = _CLIENT_QUOTED.fullmatch(rest) or more
+    if more is None:
+        return None
+    found = {name: value for name, value in zip(_CLIENT_REST_NAMES, more.groups(), strict=False) if value is not None}
+    # A user's name may end like that, too: better none than a wrong one.
+    if end < len(rest) and more.lastindex == 2:
+        del found["sasl_username"]
+    return found
+
+
 def _client(fields: Fields, match: re.Match[str]) -> bool:
     hostname, ip, port, rest = match.groups()
-    more = None
-    cut = False
-    if rest:
-        # A line that was cut still tells that a mail came, and from where.
-        begun = _CLIENT_CUT.search(rest)
-        end = len(without_begun(rest, _CLIENT_MARKS)) if begun is None else begun.start()
-        more = _CLIENT_REST.fullmatch(rest, 0, end)
-        if more is None or not _is_told_apart(more[2]):
-            more = _CLIENT_QUOTED.fullmatch(rest) or more
-        if more is None:
-            return False
-        cut = end < len(rest)
+    more = client_rest(rest) if rest else {}
+    if more is None:
+        return False
     fields["client_hostname"] = hostname
     fields["client_ip"] = ip
     if port is not None:
         fields["client_port"] = int(port)
-    if more is not None:
-        for name, value in zip(_CLIENT_REST_NAMES, more.groups(), strict=False):
-            if value is not None:
-                fields[name] = value
-        # A user's name may end like that, too: better none than a wrong one.
-        if cut and more.lastindex == 2:
-            del fields["sasl_username"]
+    fields.update(more)
     return True
 
 
@@ -78,7 +82,7 @@ def _connect(fields: Fields, match: re.Match[str]) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _counts(statistics: str) -> tuple[tuple[str, int, int], ...] | None:
+def counts_of(statistics: str) -> tuple[tuple[str, int, int], ...] | None:
     """Read ` ehlo=1 rcpt=0/1 commands=1/2` as (name, accepted, all), unless the last, the sum of all, is none.
 
     Then the line was cut. Most sessions of a server share a few of these texts.
@@ -98,7 +102,7 @@ def _disconnect(fields: Fields, match: re.Match[str]) -> bool:
     fields["client_ip"] = ip
     if port is not None:
         fields["client_port"] = int(port)
-    counts = _counts(statistics) if statistics else None
+    counts = counts_of(statistics) if statistics else None
     if counts is not None:
         fields["counters"] = {name: [good, total] for name, good, total in counts}
     if notes is not None:
@@ -141,6 +145,7 @@ def _sasl_failed(fields: Fields, match: re.Match[str]) -> bool:
     return True
 
 
+DISCONNECT_REST = rf"((?: [a-z]++={NUMBER}(?:/{NUMBER})?)*)(?: notes=(bare_lf))?"
 _END = rf"(lost connection|timeout|too many errors) after {STAGE}(?: \(({NUMBER}) bytes\))? from {CLIENT}"
 _END_NAMES = named("reason", "reject_stage", "bytes:int", *_CLIENT_NAMES)
 
@@ -151,7 +156,7 @@ ENTRIES = (
         "smtpd.disconnect",
         "smtpd",
         "disconnect",
-        rf"disconnect from {CLIENT}((?: [a-z]++={NUMBER}(?:/{NUMBER})?)*)(?: notes=(bare_lf))?",
+        rf"disconnect from {CLIENT}{DISCONNECT_REST}",
         _disconnect,
         queue_id=False,
     ),

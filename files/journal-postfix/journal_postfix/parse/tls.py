@@ -1,12 +1,14 @@
 """Postfix's TLS library, in whichever program it works.
 
-Takes nothing, gives `ENTRIES`. None of these lines has a queue id: they belong to the delivery or the session whose
-lines the same process writes next.
+Takes nothing, gives `SUMMARY` and `ENTRIES`. None of these lines has a queue id: they belong to the delivery or the
+session whose lines the same process writes next.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from .grammar import Fields, entry, named
 from .tokens import ENDPOINT, NUMBER, PEER, RELAY, RELAY_ADDRESS
@@ -14,11 +16,12 @@ from .tokens import ENDPOINT, NUMBER, PEER, RELAY, RELAY_ADDRESS
 _TLS = "smtp lmtp smtpd tlsproxy posttls-finger"
 
 
-def _summary(fields: Fields, match: re.Match[str]) -> bool:
-    """Convert the summary of a handshake (tls_log_summary, src/tls/tls_misc.c); the peer is client or relay."""
-    trust, usage, direction, hostname, ip, port, path, sni, protocol, cipher, bits, algorithm_bits, rest = (
-        match.groups()
-    )
+def put_summary(fields: Fields, groups: Sequence[Any]) -> None:
+    """Store what the groups of a handshake's summary say (tls_log_summary, src/tls/tls_misc.c).
+
+    The peer is client or relay.
+    """
+    trust, usage, direction, hostname, ip, port, path, sni, protocol, cipher, bits, algorithm_bits, rest = groups
     side = "client" if direction == "from" else "relay"
     fields["tls_trust"] = trust
     fields["tls_usage"] = usage
@@ -38,6 +41,10 @@ def _summary(fields: Fields, match: re.Match[str]) -> bool:
     fields["tls_algorithm_bits"] = int(algorithm_bits)
     if rest:
         fields["tls_details"] = rest[1:]
+
+
+def _summary(fields: Fields, match: re.Match[str]) -> bool:
+    put_summary(fields, match.groups())
     return True
 
 
@@ -53,16 +60,18 @@ def _tlsproxy_session(fields: Fields, match: re.Match[str]) -> bool:
 # tlsproxy knows no name: then the host before the bracket is missing.
 _SUMMARY_PEER = f"(?:{RELAY.replace('++', '*+', 1)})"
 
+# One for every connection with TLS; what other entries read begins otherwise, so it may come first.
+SUMMARY = entry(
+    "tls.summary",
+    _TLS,
+    "Anonymous Untrusted Trusted Verified",
+    rf"(Anonymous|Untrusted|Trusted|Verified) TLS connection (established|reused) (to|from) {_SUMMARY_PEER}"
+    rf"(?: to ([^ :]++))?: ([^ ]++) with cipher ([^ ]++) \(({NUMBER})/({NUMBER}) bits\)( .*)?",
+    _summary,
+    queue_id=None,
+)
+
 ENTRIES = (
-    entry(
-        "tls.summary",
-        _TLS,
-        "Anonymous Untrusted Trusted Verified",
-        rf"(Anonymous|Untrusted|Trusted|Verified) TLS connection (established|reused) (to|from) {_SUMMARY_PEER}"
-        rf"(?: to ([^ :]++))?: ([^ ]++) with cipher ([^ ]++) \(({NUMBER})/({NUMBER}) bits\)( .*)?",
-        _summary,
-        queue_id=None,
-    ),
     entry(
         "tls.verify_failed",
         _TLS,

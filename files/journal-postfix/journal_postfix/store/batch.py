@@ -6,8 +6,12 @@ lines that were not understood and those that no database can take. Never talks 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import inf
 from typing import Any, Final, NamedTuple
 
+from ..commonest import NOTHING_COMMON, Program
+from ..commonest import PROGRAMS as COMMONEST
 from ..extract import Delivery, Effect, extract_delivery
 from ..health import line_shape, subject_of
 from ..message import Gap, LogMessage
@@ -21,6 +25,7 @@ from ..session import Step, step_of
 MAX_NAME: Final = 255
 OTHER_PROGRAM: Final = "(other)"
 HOUR_S: Final = 3600.0
+_new: Final = tuple.__new__  # half of what making one by its name takes
 EventKey = tuple[str, str, float, str, str, str]
 """Of a server event: host, instance, the hour's beginning, component, action, subject."""
 
@@ -36,6 +41,22 @@ class Unit(NamedTuple):
     component: str
     delivery: Delivery | None
     step: Step | None
+
+
+class _Source:
+    """What the commonest lines of one program on one host have in common, and how many there were."""
+
+    __slots__ = ("component", "fullmatch", "kinds", "server", "service")
+
+    def __init__(self, program: Program, component: str, service: str | None, server: tuple[str, str]) -> None:
+        self.fullmatch = program.fullmatch
+        self.component = component
+        self.service = service
+        self.server = server
+        self.kinds: dict[int | None, list[Any]] = {
+            number: [tell, 0, -inf, action] for number, (action, tell) in program.kinds.items()
+        }
+        """By `lastindex`: who reads it, how many lines there were, the last one's time, its action."""
 
 
 class Group:
@@ -124,6 +145,62 @@ class Batch:
     def __len__(self) -> int:
         return len(self.messages)
 
+    def take(self, messages: Iterable[LogMessage]) -> None:
+        """Take messages: parse and `add` each, or what comes to the same for the commonest lines.
+
+        One loop over many, because a call for each is a tenth of what it costs to read a line.
+        """
+        sources: dict[tuple[str, str], _Source] = {}
+        # Of each program the host that logged last: a log has few hosts, and one string is looked up faster than two.
+        latest: dict[str, _Source] = {}
+        kept, keep = self.messages, self.messages.append
+        keep_unit = self.units.append
+        parse = self._parse
+        characters = 0
+        for message in messages:
+            host, identifier, pid, time, text, _, trusted, _ = message
+            source = latest.get(identifier)
+            if source is None or source.server[0] != host:
+                source = sources.get((host, identifier)) or self._source(message)
+                sources[host, identifier] = latest[identifier] = source
+            if pid and trusted and (match := source.fullmatch(text)) is not None and "\0" not in text:
+                kind = source.kinds[match.lastindex]
+                told = kind[0](match, source.component, source.service)
+                if told is not None:
+                    delivery, step = told
+                    keep_unit(_new(Unit, (len(kept), source.server, source.component, delivery, step)))
+                    keep(message)
+                    characters += len(text)
+                    kind[1] += 1
+                    if time > kind[2]:
+                        kind[2] = time
+                    continue
+            self.add(message, parse(identifier, text))
+        self.characters += characters
+        for source in sources.values():
+            for _, lines, last, action in source.kinds.values():
+                if lines:
+                    self._count((source.server[0], source.component, action), lines, last)
+
+    def _source(self, message: LogMessage) -> _Source:
+        """Find out how a program's commonest lines are read, if it has any that are stored."""
+        parsed = self._parse(message.identifier, "")
+        component = parsed.get("component", "")
+        instance: str = parsed.get("instance", "")
+        is_stored = "instance" in parsed and _problem(message._replace(text="")) is None
+        program = COMMONEST.get(component, NOTHING_COMMON) if is_stored else NOTHING_COMMON
+        server = (message.host, self._aliases.get(instance, instance))
+        return _Source(program, component, parsed.get("service"), server)
+
+    def _count(self, key: tuple[str, str, str], lines: int, last: float) -> None:
+        counter = self.counters.get(key)
+        if counter is None:
+            self.counters[key] = [lines, last]
+        else:
+            counter[0] += lines
+            if last > counter[1]:
+                counter[1] = last
+
     def add(self, message: LogMessage, parsed: dict[str, Any]) -> None:
         """Take one message and what it was parsed to."""
         action = parsed["action"]
@@ -173,14 +250,7 @@ class Batch:
             subject = subject_of(parsed)
             if subject is not None:
                 self._add_event(message, parsed["instance"], component, action, subject)
-        key = (host, component, action)
-        counter = self.counters.get(key)
-        if counter is None:
-            self.counters[key] = [1, message.time]
-        else:
-            counter[0] += 1
-            if message.time > counter[1]:
-                counter[1] = message.time
+        self._count((host, component, action), 1, message.time)
 
     def add_gap(self, gap: Gap) -> None:
         """Take note of a gap before the next message."""
