@@ -246,8 +246,17 @@ class Database:
     def copy(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run `COPY … FROM STDIN` (text format) with the rows."""
         with self._cursor() as cursor:
-            data = "".join([copy_line(row) for row in rows]).encode()
-            cursor.copy_expert(sql, io.BytesIO(data), 1 << 18)
+            cursor.copy_expert(sql, io.BytesIO(copy_data(rows)), 1 << 18)
+
+    def copy_text(self, sql: str, lines: Iterable[str]) -> None:
+        """Run `COPY … FROM STDIN` with rows that are lines of its text format already."""
+        with self._cursor() as cursor:
+            cursor.copy_expert(sql, io.BytesIO(("\n".join(lines) + "\n").encode()), 1 << 18)
+
+
+def copy_data(rows: Iterable[Sequence[Any]]) -> bytes:
+    """Give rows in COPY's text format."""
+    return "".join([copy_line(row) for row in rows]).encode()
 
 
 def copy_line(row: Sequence[Any]) -> str:

@@ -18,7 +18,7 @@ log file cannot tell it from Postfix's own.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from struct import Struct
 from typing import Any, Final
@@ -50,6 +50,11 @@ def line_hash(message: LogMessage) -> bytes:
     return blake2b(text.encode("ascii", "replace")).digest()[:8]
 
 
+def line_hashes(messages: Iterable[LogMessage]) -> list[bytes]:
+    """Give line_hash of each."""
+    return [line_hash(message) for message in messages]
+
+
 def tenths(time: float) -> int:
     """Give UNIX seconds as whole tenths."""
     return int(time * SECOND)
@@ -59,7 +64,9 @@ def leave_out_known(database: Database, batch: Batch, begins: InputPosition) -> 
     """Leave out of a batch what is known from elsewhere, and record what it tells."""
     known: set[int] = set()
     for host, lines in _by_host(batch).items():
-        told = [(line_hash(message), tenths(message.time)) for message in map(batch.messages.__getitem__, lines)]
+        messages = [batch.messages[line] for line in lines]
+        hashes = [batch.hashes[line] for line in lines] if batch.hashes else line_hashes(messages)
+        told = [(hashed, tenths(message.time)) for hashed, message in zip(hashes, messages, strict=True)]
         found = _find_known(database, begins, host, lines, told, batch.forged_lines)
         _record(
             database,
