@@ -1,8 +1,8 @@
 """A batch of which most is made ready before its turn: by another process, while the batches before are being stored.
 
-`prepare` takes a batch and gives, as plain values, the rows that it makes where nothing of its mails is stored yet;
-`store_prepared` takes them in the batch's transaction, in the batch's turn, and gives what a Writer's own way gives: it
-stores the rows of the mails that are new indeed, and folds the others' lines as always. Pure but for the latter.
+`prepare` takes a batch and gives, as plain values, the rows that it makes where nothing of its mails is stored yet. In
+the batch's turn, and in its transaction, `load_anew` finds out what is stored and gives what the Writer has to fold in
+its own way; `write_prepared` stores the rest as it is. `prepare` is pure: it never talks to the database.
 
 Theory. A mail's rows depend on what is stored of two things alone: its queue entry, and the states of the processes
 whose lines are about it (session.py). So all lines are joined and folded as if nothing were stored. In the batch's turn
