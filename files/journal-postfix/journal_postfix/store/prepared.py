@@ -144,8 +144,17 @@ def prepared_state(batch: Batch, verp_marker: str | None) -> dict[str, Any] | No
     except UnicodeEncodeError:
         # A lone surrogate, of an entry in JSON.
         return None
-    state["hashes"] = line_hashes(batch.messages)
+    state["hashes"] = _hashes(batch)
     return state
+
+
+def _hashes(batch: Batch) -> list[bytes]:
+    """Give the messages' hashes; those that are nobody's who is listened to need none."""
+    unheard = batch.not_postfix - batch.forged_lines
+    if not unheard:
+        return line_hashes(batch.messages)
+    hashes = iter(line_hashes(message for line, message in enumerate(batch.messages) if line not in unheard))
+    return [b"" if line in unheard else next(hashes) for line in range(len(batch))]
 
 
 def prepare(batch: Batch, verp_marker: str | None) -> Prepared:
