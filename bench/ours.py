@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,7 +68,6 @@ def stages(path: Path) -> dict[str, int]:
     sessions = Sessions()
     entries = QueueEntries()
     servers: dict[tuple[str, str], int] = {}
-    batch = Batch(settings.instance_aliases, parse)
     lines = rejected = 0
 
     def fold() -> None:
@@ -87,12 +87,11 @@ def stages(path: Path) -> dict[str, int]:
                     entries.add(number, told, time, component, line)
 
     with Logfile(str(path)) as logfile:
-        for message in iter_logfile_messages(logfile, LogfileOptions()):
-            batch.add(message, parse(message.identifier, message.text))
-            if len(batch) >= settings.max_messages_per_commit:
-                fold()
-                batch = Batch(settings.instance_aliases, parse)
-    fold()
+        messages = iter_logfile_messages(logfile, LogfileOptions())
+        while gathered := list(islice(messages, settings.max_messages_per_commit)):
+            batch = Batch(settings.instance_aliases, parse)
+            batch.take(gathered)
+            fold()
     changed = entries.changed()
     recipients = sum(len(entry.recipients) for entry in changed)
     return {"lines": lines, "mails": len(changed), "recipients": recipients, "rejected": rejected}

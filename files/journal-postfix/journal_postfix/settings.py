@@ -34,6 +34,7 @@ class Setting(NamedTuple):
 
 
 MAX_FILE_BYTES: Final = 1 << 20
+MAX_JOBS: Final = 64
 
 
 def _is_dsn(value: Any) -> str | None:
@@ -51,6 +52,10 @@ def _is_between(low: float, high: float, kind: type) -> Callable[[Any], str | No
         return None
 
     return check
+
+
+def _is_jobs(value: Any) -> str | None:
+    return None if value is None else _is_between(1, MAX_JOBS, int)(value)
 
 
 def _is_zone(value: Any) -> str | None:
@@ -217,6 +222,14 @@ SETTINGS: Final = (
         "The same for the samples of lines that were not understood, set aside, or forged.",
     ),
     Setting(
+        "import_jobs",
+        None,
+        "whole number",
+        _is_jobs,
+        "How many processes `import` lets parse and merge at the same time, beside the one that stores; 1 is none. "
+        "The default is as many as there are cores, but at most 4.",
+    ),
+    Setting(
         "logfile_timezone",
         None,
         "name of a time zone",
@@ -271,6 +284,7 @@ class Settings:
     retention_days: float = 365
     retention_days_rejected: float = 90
     retention_days_unknown: float = 90
+    import_jobs: int | None = None
     logfile_timezone: str | None = None
     verp_marker: str | None = None
     instance_aliases: dict[str, str] = field(default_factory=dict)

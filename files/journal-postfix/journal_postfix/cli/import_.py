@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, JournalPostfixError
 from ..run import Summary, run_loop
-from ..settings import Settings
+from ..settings import MAX_JOBS, Settings
 from ..sources.logfile import Logfile, LogfileOptions, iter_logfile_messages, open_in_time_order
 from ..sources.ownmachine import own_machine
 from ..store import Database, Writer, require_current_schema
 from ..store.positions import find_position
+from ..workers import WorkerFailed, default_jobs
 from .inputs import add_input_arguments, input_options
 from .text import escape
 
@@ -30,7 +31,21 @@ PROGRESS_INTERVAL_S = 0.2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_input_arguments(parser, "+")
+    parser.add_argument(
+        "--jobs",
+        type=_jobs,
+        metavar="N",
+        help="processes that parse at the same time, beside the one that stores; 1: none "
+        "(default: import_jobs of the configuration, else one for each core, at most 4)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per file")
+
+
+def _jobs(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
+    if not 1 <= number <= MAX_JOBS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MAX_JOBS}")
+    return number
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -41,6 +56,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     database = Database(settings.database)
     require_current_schema(database)
     writer = Writer(database, settings.verp_marker)
+    settings = replace(settings, import_jobs=arguments.jobs or settings.import_jobs or default_jobs())
     logfiles, errors = open_in_time_order(list(dict.fromkeys(arguments.files)), options)
     for error in errors:
         _complain(error)
@@ -74,7 +90,9 @@ def _import(logfile: Logfile, options: LogfileOptions, writer: Writer, settings:
     progress = _progress_line(logfile)
     messages = iter_logfile_messages(logfile, options, offset=begins.position, last_time=begins.last_time)
     try:
-        run_loop(messages, writer, begins, settings, on_commit)
+        run_loop(
+            messages, writer, begins, settings, on_commit, jobs=settings.import_jobs or 1, on_failed_worker=_complain
+        )
     finally:
         if sys.stderr.isatty():
             sys.stderr.write("\r\033[K")
@@ -83,7 +101,7 @@ def _import(logfile: Logfile, options: LogfileOptions, writer: Writer, settings:
     return bool(begins.lines or summary.postfix_lines or summary.neighbour_lines)
 
 
-def _complain(error: InputError) -> None:
+def _complain(error: JournalPostfixError | WorkerFailed) -> None:
     print(f"journal-postfix: {escape(str(error))}", file=sys.stderr)
 
 

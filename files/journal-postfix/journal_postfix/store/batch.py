@@ -139,6 +139,8 @@ class Batch:
         self.server_events: dict[EventKey, Group] = {}
         self.neighbour_events: list[tuple[int, tuple[Any, ...]]] = []
         """Line and columns (neighbour.COLUMNS) of what neighbours say about a mail."""
+        self.hashes: list[bytes] = []
+        """Of each message its line_hash (seams.py), where that is known already."""
         self._aliases = instance_aliases or {}
         self._parse = parse
 

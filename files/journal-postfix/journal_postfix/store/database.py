@@ -257,6 +257,12 @@ class Database:
             names, data = copy_data(into.columns, rows)
             cursor.copy_expert(f"COPY {into.table} ({', '.join(names)}) FROM STDIN", io.BytesIO(data), 1 << 18)
 
+    def copy_text(self, into: CopyInto, lines: Iterable[str]) -> None:
+        """Run `COPY … FROM STDIN` with rows that are lines of its text format already."""
+        data = ("\n".join(lines) + "\n").encode()
+        with self._cursor() as cursor:
+            cursor.copy_expert(f"COPY {into.table} ({', '.join(into.columns)}) FROM STDIN", io.BytesIO(data), 1 << 18)
+
 
 def copy_data(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list[str], bytes]:
     r"""Give rows in COPY's text format (tabs between, \N for None), and the columns that they have.

@@ -185,6 +185,23 @@ def to_row(mail_id: int, key: int, recipient: Recipient) -> list[Any]:
     ]
 
 
+def attempt_row(mail_id: int, attempt: tuple[int, float, Columns, int]) -> Sequence[Any]:
+    """Give the row of delivery_attempt."""
+    key, time, columns, _ = attempt
+    return (mail_id, key, timestamp(time), *[columns[name] for name in ATTEMPT_COLUMNS])
+
+
+def event_row(mail_id: int, event: tuple[float, str, str, str | None, str | None, int]) -> Sequence[Any]:
+    """Give the row of mail_event."""
+    return (mail_id, timestamp(event[0]), *event[1:-1])
+
+
+def noqueue_row(server_id: int, columns: Columns, time: float, verp_marker: str | None) -> Sequence[Any]:
+    """Give the row of noqueue."""
+    get = shown_sender(columns, verp_marker).get
+    return (server_id, timestamp(time), *[get(name) for name in NOQUEUE_COLUMNS])
+
+
 def load_recipient(row: Sequence[Any]) -> tuple[int, int, Recipient]:
     """Give mail id, recipient key and recipient of a row of LOAD_TO."""
     values = dict(zip(TO_ALL, row, strict=True))

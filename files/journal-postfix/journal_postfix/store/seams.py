@@ -71,7 +71,7 @@ def leave_out_known(database: Database, batch: Batch, begins: InputPosition) -> 
     known: set[int] = set()
     for host, lines in _by_host(batch).items():
         messages = list(map(batch.messages.__getitem__, lines))
-        hashes = line_hashes(messages)
+        hashes = [batch.hashes[line] for line in lines] if batch.hashes else line_hashes(messages)
         times = [int(message.time * SECOND) for message in messages]
         found = _find_known(database, begins, host, lines, hashes, times, batch.forged_lines)
         for place, line in enumerate(lines if found else ()):

@@ -11,19 +11,19 @@ database refuses is found by halving, set aside with its lines, and the rest is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ..errors import InputBusyError, StoreError
-from ..extract import Delivery, Effect
+from ..extract import Effect
 from ..merge import IN_DELIVERY_S, LATE_S, QueueEntries, QueueEntry, recipient_key
 from ..session import Sessions
-from .batch import Batch, Group, InputPosition, printable_host
+from .batch import Batch, Group, InputPosition, Unit, printable_host
 from .database import WAIT_SETTINGS, CopyInto, Database, RowRefused, timestamp
 from .health import count_server_events
 from .inputs import keep_forged, lock_hosts, record_gaps
+from .prepared import PreparedBatch, Told, load_anew, prepared_state, write_prepared
 from .rows import (
-    ATTEMPT_COLUMNS,
     CLEAR_CHANGED_FROM,
     CLEAR_CHANGED_TO,
     COPY_ATTEMPT,
@@ -36,14 +36,15 @@ from .rows import (
     COPY_TO,
     LOAD_FROM,
     LOAD_TO,
-    NOQUEUE_COLUMNS,
     UPDATE_FROM,
     UPDATE_TO,
+    attempt_row,
+    event_row,
     evidence_line,
     from_row,
     load_entry,
     load_recipient,
-    shown_sender,
+    noqueue_row,
     to_row,
 )
 from .seams import leave_out_known
@@ -79,10 +80,6 @@ class Stored(NamedTuple):
     set_aside: int
 
 
-_Told = tuple[int, int, str, Delivery, float]
-"""What a line tells, as the fold takes it: line, number of its server, component, delivery, time."""
-
-
 class _Evidence(NamedTuple):
     """A row with the messages that it was made of."""
 
@@ -105,7 +102,8 @@ class Writer:
         self.database = database
         self._verp_marker = verp_marker
         database.configure(*WRITER_SETTINGS)
-        self._server_ids: dict[tuple[str, str], int] = {}
+        self.server_ids: dict[tuple[str, str], int] = {}
+        """By host and instance: those of the batch at hand, and of those before."""
         self._step: int | None = None
 
     def store(
@@ -124,24 +122,57 @@ class Writer:
                     # What is left may need the servers anew.
                     self._know_servers(batch)
             refused: list[tuple[list[int], str]] = []
-            units = self._join_sessions(batch)
-            entries = self._load(units)
-            noqueue = self._fold(units, entries)
-            stored = self._write(entries, noqueue, refused)
+            stored = self._store_prepared(batch, refused) or self._store_units(batch.units, batch, refused)
             self._copy(COPY_NEIGHBOUR_EVENT, _neighbour_rows(batch), refused)
             self._count(batch)
             keep_forged(database, batch)
             aside = self._set_aside(batch, refused)
         return Stored(*stored, aside)
 
+    def _store_units(
+        self, units: Sequence[Unit], batch: Batch, refused: list[tuple[list[int], str]]
+    ) -> tuple[int, int, int]:
+        """Join, fold and write all that a batch tells; give how many mails, recipients and rejections are new."""
+        messages = batch.messages
+        processes = dict.fromkeys(
+            (messages[unit.line].host, messages[unit.line].pid) for unit in units if unit.step is not None
+        )
+        sessions = Sessions(load_sessions(self.database, processes))
+        told = self.join(batch, units, sessions)
+        keep_sessions(self.database, sessions)
+        entries = self._load(told)
+        return self._write(entries, self._fold(told, entries), refused)
+
+    def _store_prepared(self, batch: Batch, refused: list[tuple[list[int], str]]) -> tuple[int, int, int] | None:
+        """Store what was made ready, and the rest; None if it was not, or is not to be used: the batch has units then.
+
+        Of what was made ready no single row can be set aside: it is all written or nothing.
+        """
+        if not isinstance(batch, PreparedBatch) or batch.prepared is None:
+            return None
+        anew, new = None, (0, 0, 0)
+        try:
+            with self.database.savepoint():
+                anew = load_anew(self, batch, batch.prepared)
+                if anew is not None:
+                    new = write_prepared(self, batch.prepared, anew)
+        except RowRefused:
+            anew = None
+        if anew is None:
+            batch.leave_out(set())
+            return None
+        mails, recipients, rejected = self._write(anew.entries, self._fold(anew.told, anew.entries), refused)
+        return mails + new[0], recipients + new[1], rejected + new[2]
+
     def _know_servers(self, batch: Batch) -> None:
-        for host, instance in dict.fromkeys([unit.server for unit in batch.units]):
-            if (host, instance) not in self._server_ids:
+        prepared = batch.prepared if isinstance(batch, PreparedBatch) else None
+        for host, instance in prepared.servers if prepared else dict.fromkeys([unit.server for unit in batch.units]):
+            if (host, instance) not in self.server_ids:
                 server_id = self._server_id(host, instance)
                 if server_id is None:
                     batch.give_up((host, instance), f"more than {MAX_INSTANCES} instances of Postfix on one host")
                 else:
-                    self._server_ids[host, instance] = server_id
+                    self.server_ids[host, instance] = server_id
 
     def _server_id(self, host: str, instance: str) -> int | None:
         find = "SELECT server_id FROM mail_server WHERE host = %s AND instance = %s"
@@ -182,17 +213,13 @@ class Writer:
 
     # Loading what the fold begins with.
 
-    def _join_sessions(self, batch: Batch) -> list[_Told]:
-        """Give what the batch tells in the order of its lines, and keep what the next batch needs of its processes."""
+    def join(self, batch: Batch, units: Iterable[Unit], sessions: Sessions) -> list[Told]:
+        """Give what some units of the batch tell in the order of its lines, and take their steps."""
         messages = batch.messages
-        processes = [
-            (messages[line].host, messages[line].pid) for line, _, _, _, step in batch.units if step is not None
-        ]
-        sessions = Sessions(load_sessions(self.database, dict.fromkeys(processes)))
         take = sessions.take
-        server_ids = self._server_ids
-        told: list[_Told] = []
-        for line, server, component, delivery, step in batch.units:
+        server_ids = self.server_ids
+        told: list[Told] = []
+        for line, server, component, delivery, step in units:
             message = messages[line]
             if step is None:
                 assert delivery is not None
@@ -200,25 +227,30 @@ class Writer:
                 continue
             for instance, joined, time in take((message.host, message.pid), message.time, server[1], step, delivery):
                 told.append((line, server_ids[server[0], instance], component, joined, time))
-        keep_sessions(self.database, sessions)
         return told
 
-    def _load(self, told: list[_Told]) -> QueueEntries:
+    def _load(self, told: list[Told]) -> QueueEntries:
         noqueue = Effect.NOQUEUE
         keys = dict.fromkeys(
             [(server_id, delivery.queue_id) for _, server_id, _, delivery, _ in told if delivery.effect is not noqueue]
         )
         if not keys:
             return QueueEntries()
-        first = min([time for _, _, _, _, time in told]) - IN_DELIVERY_S - LATE_S
-        servers, queue_ids = [key[0] for key in keys], [key[1] for key in keys]
-        rows = self.database.fetch(LOAD_FROM, (servers, queue_ids, timestamp(first)))
-        entries = [load_entry(row) for row in rows]
+        entries = self.load_entries(list(keys), min([time for _, _, _, _, time in told]))
         if entries:
-            self._load_recipients(told, entries)
+            self.load_recipients(told, entries)
         return QueueEntries(entries)
 
-    def _load_recipients(self, told: list[_Told], entries: list[QueueEntry]) -> None:
+    def load_entries(self, keys: Sequence[tuple[int, str]], first: float) -> list[QueueEntry]:
+        """Give what is stored of these servers' queue ids, without recipients, and may own a line from `first` on."""
+        if not keys:
+            return []
+        servers, queue_ids = [key[0] for key in keys], [key[1] for key in keys]
+        since = timestamp(first - IN_DELIVERY_S - LATE_S)
+        return [load_entry(row) for row in self.database.fetch(LOAD_FROM, (servers, queue_ids, since))]
+
+    def load_recipients(self, told: list[Told], entries: list[QueueEntry]) -> None:
+        """Load those recipients of stored entries that something is told about."""
         touched: dict[tuple[int, str], set[int]] = {(entry.server_id, entry.queue_id): set() for entry in entries}
         for _, server_id, _, delivery, _ in told:
             columns = delivery.recipient
@@ -234,13 +266,12 @@ class Writer:
             mail_id, key, recipient = load_recipient(row)
             by_id[mail_id].recipients[key] = recipient
 
-    def _fold(self, told: list[_Told], entries: QueueEntries) -> list[_Evidence]:
+    def _fold(self, told: list[Told], entries: QueueEntries) -> list[_Evidence]:
         noqueue: list[_Evidence] = []
         add = entries.add
         for line, server_id, component, delivery, time in told:
             if delivery.effect is Effect.NOQUEUE:
-                get = shown_sender(delivery.columns, self._verp_marker).get
-                row = (server_id, timestamp(time), *[get(name) for name in NOQUEUE_COLUMNS])
+                row = noqueue_row(server_id, delivery.columns, time, self._verp_marker)
                 noqueue.append(_Evidence(row, (line,)))
             else:
                 add(server_id, delivery, time, component, line)
@@ -253,13 +284,8 @@ class Writer:
     ) -> tuple[int, int, int]:
         changed = entries.changed()
         new = [entry for entry in changed if not entry.stored]
-        if new:
-            ids = self.database.fetch(
-                "SELECT nextval('delivery_from_mail_id_seq') FROM generate_series(1, %s)",
-                (len(new),),
-            )
-            for entry, (mail_id,) in zip(new, ids, strict=True):
-                entry.mail_id = mail_id
+        for entry, mail_id in zip(new, self.new_mail_ids(len(new)), strict=True):
+            entry.mail_id = mail_id
         lost = self._copy(
             COPY_FROM, [_Evidence(from_row(entry, self._verp_marker), entry.lines) for entry in new], refused
         )
@@ -278,11 +304,8 @@ class Writer:
                 if recipient.changed:
                     row = to_row(entry.mail_id, key, recipient)
                     (old_to if recipient.stored else new_to).append(_Evidence(row, recipient.lines))
-            for key, time, columns, line in entry.attempts:
-                attempt = (entry.mail_id, key, timestamp(time), *[columns[name] for name in ATTEMPT_COLUMNS])
-                attempts.append(_Evidence(attempt, (line,)))
-            for event in entry.events:
-                events.append(_Evidence((entry.mail_id, timestamp(event[0]), *event[1:-1]), event[-1:]))
+            attempts += [_Evidence(attempt_row(entry.mail_id, attempt), attempt[-1:]) for attempt in entry.attempts]
+            events += [_Evidence(event_row(entry.mail_id, event), event[-1:]) for event in entry.events]
         lost_to = self._copy(COPY_TO, new_to, refused)
         missing_to = {tuple(evidence.row[:2]) for evidence in lost_to}
         if missing_to:
@@ -292,6 +315,15 @@ class Writer:
         self._copy(COPY_EVENT, events, refused)
         lost_noqueue = self._copy(COPY_NOQUEUE, noqueue, refused)
         return len(new) - len(lost), len(new_to) - len(lost_to), len(noqueue) - len(lost_noqueue)
+
+    def new_mail_ids(self, count: int) -> list[int]:
+        """Give numbers for so many new mails."""
+        query = "SELECT nextval('delivery_from_mail_id_seq') FROM generate_series(1, %s)"
+        return [mail_id for (mail_id,) in self.database.fetch(query, (count,))] if count else []
+
+    def prepare(self, batch: Batch) -> dict[str, Any] | None:
+        """Make a batch ready for its turn, without the database: what a PreparedBatch needs besides the messages."""
+        return prepared_state(batch, self._verp_marker)
 
     def _copy(self, into: CopyInto, rows: list[_Evidence], refused: list[tuple[list[int], str]]) -> list[_Evidence]:
         """COPY the rows; give those that the database refused."""
