@@ -418,6 +418,24 @@ def test_nothing_is_no_failure(run: Run) -> None:
     assert run("problems", "--json") == (0, "", "")
 
 
+@pytest.mark.parametrize("chosen", ["{}", '"a> {} <x"@evil.test', '"a<b> {} <x"@evil.test', "x> {} <y@evil.test"])
+def test_what_a_sender_or_client_calls_itself_is_no_alarm(chosen: str, database: str, run: Run) -> None:
+    lines = []
+    alarming = ("Insufficient system storage", "Temporary lookup failure", "Server configuration error")
+    for number, words in enumerate(alarming):
+        name = chosen.format(words)
+        for reason, sender, helo in (
+            (f"450 4.1.8 <{name}>: Sender address rejected: Domain not found", name, "h.example"),
+            (f"504 5.5.2 <{name}>: Helo command rejected: need fully-qualified hostname", "a@example.com", name),
+        ):
+            text = f"NOQUEUE: reject: RCPT from bad.example.net[203.0.113.9]: {reason}; from=<{sender}>"
+            lines.append(line(number, "smtpd", f"{text} to=<b@dest.example> proto=ESMTP helo=<{helo}>"))
+    feed_lines(database, lines)
+    groups = [json.loads(text) for text in run("problems", "--json", *DAY)[1].splitlines()]
+    assert [group["kind"] for group in groups if group["kind"] != "rejection"] == []
+    assert sum(group["count"] for group in groups if group["class"] == "sender-rejected") == 3
+
+
 def test_text_from_outside_reaches_no_terminal_raw(database: str, run: Run) -> None:
     said = "host mx[198.51.100.1] said: 554 \x1b[31m\u202e said: 250 <b@a.example> {host} %s"
     feed_lines(database, [*failing(0xA1, 0, "b\x1b[1m@a.example\x07", said, "bounced")])

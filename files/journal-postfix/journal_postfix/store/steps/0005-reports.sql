@@ -41,6 +41,14 @@ COMMENT ON FUNCTION problem_text IS
 'What replies of one kind have in common: the beginning, without addresses and without words that hold a digit (ids, '
 'times, codes). To group by';
 
+CREATE FUNCTION problem_reason(
+    response text, sender text, helo text
+) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+SELECT replace(replace(response, '<' || coalesce(sender, '') || '>', '<>'), '<' || coalesce(helo, '') || '>', '<>')
+$$;
+COMMENT ON FUNCTION problem_reason IS
+'A reply without the sender and the helo name that it repeats: whoever chose them must not choose what it is taken for';
+
 CREATE FUNCTION problem_destination(
     recipient text, relay_host text, relay_ip inet
 ) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -73,7 +81,7 @@ SELECT
     a.dsn,
     problem_code(a.response) AS smtp_code,
     a.response AS reason,
-    problem_text(a.response, t.recipient) AS reason_text
+    problem_text(problem_reason(a.response, coalesce(f.sender_raw, f.sender), NULL), t.recipient) AS reason_text
 FROM delivery_attempt AS a
 LEFT JOIN delivery_to AS t ON a.mail_id = t.mail_id AND a.recipient_key = t.recipient_key
 LEFT JOIN delivery_from AS f ON a.mail_id = f.mail_id
@@ -100,7 +108,7 @@ SELECT
     t.dsn,
     problem_code(t.response) AS smtp_code,
     t.response AS reason,
-    problem_text(t.response, t.recipient) AS reason_text
+    problem_text(problem_reason(t.response, coalesce(f.sender_raw, f.sender), f.helo), t.recipient) AS reason_text
 FROM delivery_to AS t
 LEFT JOIN delivery_from AS f ON t.mail_id = f.mail_id
 LEFT JOIN mail_server AS s ON f.server_id = s.server_id
@@ -126,7 +134,7 @@ SELECT
     t.dsn,
     problem_code(t.response) AS smtp_code,
     t.response AS reason,
-    problem_text(t.response, t.recipient) AS reason_text
+    problem_text(problem_reason(t.response, coalesce(f.sender_raw, f.sender), f.helo), t.recipient) AS reason_text
 FROM delivery_from AS f
 INNER JOIN delivery_to AS t ON f.mail_id = t.mail_id AND t.status = 'deferred'
 LEFT JOIN mail_server AS s ON f.server_id = s.server_id
@@ -153,7 +161,7 @@ SELECT
     f.dsn,
     f.smtp_code::text AS smtp_code,
     f.reason,
-    problem_text(f.reason, NULL) AS reason_text
+    problem_text(problem_reason(f.reason, coalesce(f.sender_raw, f.sender), f.helo), NULL) AS reason_text
 FROM delivery_from AS f
 LEFT JOIN mail_server AS s ON f.server_id = s.server_id
 WHERE
@@ -183,7 +191,7 @@ SELECT
     n.dsn,
     n.smtp_code::text AS smtp_code,
     n.reason,
-    problem_text(n.reason, n.recipient) AS reason_text
+    problem_text(problem_reason(n.reason, coalesce(n.sender_raw, n.sender), n.helo), n.recipient) AS reason_text
 FROM noqueue AS n
 LEFT JOIN mail_server AS s ON n.server_id = s.server_id
 WHERE n.action IN ('reject', 'milter-reject', 'proxy-reject', 'hangup');
