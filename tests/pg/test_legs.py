@@ -299,6 +299,122 @@ def test_a_remote_server_that_claims_somebody_elses_queue_id(changed: dict[str, 
     assert _links(database) == [("queued", "A2A2A2A2", False, False)]
 
 
+FAR = "mx.evil.test[203.0.113.66]:25"
+
+
+@pytest.mark.parametrize("named", ["A1A1A1A1", "A2A2A2A2"])
+@pytest.mark.parametrize("clock", [0, 20])
+def test_a_remote_server_that_names_an_earlier_leg_of_its_own_mail(named: str, clock: float, database: str) -> None:
+    """It reads their queue ids in the Received headers; and its name begins with that of a host of ours."""
+    lines = [
+        *mail("A1A1A1A1", 0, "a@example.com", _queued("A2A2A2A2"), message_id=SAME),
+        *mail("A2A2A2A2", 0.5, "a@example.com", _queued("A3A3A3A3", MX), client=LOCALHOST, message_id=SAME),
+    ]
+    there = mail(
+        "A3A3A3A3",
+        clock + 1.2,
+        "a@example.com",
+        _queued(named, FAR),
+        client="mx.example.org[192.0.2.1]",
+        message_id=SAME,
+        host="mx2",
+    )
+    feed_lines(database, sorted(lines), "one")
+    feed_lines(database, there, "other")
+    assert _finals(database) == ["b@dest.example → A3A3A3A3 on mx2, b@dest.example, sent"]
+    assert _finals(database, "A3A3A3A3") == ["b@dest.example: sent"]
+
+
+def test_a_remote_server_that_names_what_an_alias_forwarded(database: str) -> None:
+    forwarded = attempt("al@dest.example", program="local", relay="local", response="forwarded as A2A2A2A2")
+    there = attempt("al@dest.test", "bounced", orig_to="al@dest.example")
+    lines = [
+        *mail("A1A1A1A1", 0, "a@example.com", forwarded, _queued("A2A2A2A2", FAR, "al@dest.test"), message_id=SAME),
+        *mail("A2A2A2A2", 0.5, "a@example.com", there, message_id=SAME)[1:],
+    ]
+    feed_lines(database, sorted(lines))
+    assert _finals(database) == ["al@dest.example → A2A2A2A2, al@dest.test, bounced", "al@dest.test: sent"]
+
+
+def _requeued(queue_id: str, before: str, second: float, message_id: str) -> list[str]:
+    return [
+        text.replace("/smtpd[1]:", "/pickup[1]:").replace(
+            "client=a.example.com[192.0.2.1]", f"uid=110 from=<a@example.com> orig_id={before}"
+        )
+        for text in mail(queue_id, second, "a@example.com", attempt("b@dest.example"), message_id=message_id)
+    ]
+
+
+def test_requeued_is_the_entry_that_was_put_back_and_no_other_of_its_id(database: str) -> None:
+    late = attempt("b@dest.example", "deferred")
+    lines = [
+        # Long before, ended otherwise; the one that was meant; and one that took the free id at once.
+        *mail("A1A1A1A1", 0, "a@example.com", late, message_id="old@id.example", removed=False),
+        line(9, "postsuper", "A1A1A1A1: removed"),
+        *mail("A1A1A1A1", 5000, "a@example.com", late, message_id=SAME, removed=False),
+        line(5009, "postsuper", "A1A1A1A1: requeued"),
+        *_requeued("A2A2A2A2", "A1A1A1A1", 5010, SAME),
+        *mail("A1A1A1A1", 5040, "a@example.com", late, message_id="new@id.example", removed=False),
+        line(5060, "postsuper", "A1A1A1A1: removed"),
+        # Of this one's first entry nothing is known.
+        *_requeued("A3A3A3A3", "A1A1A1A1", 90000, "unknown@id.example"),
+    ]
+    feed_lines(database, sorted(lines))
+    assert _finals(database) == [
+        "b@dest.example: discarded",
+        "b@dest.example → A2A2A2A2, b@dest.example, sent",
+        "b@dest.example: discarded",
+    ]
+
+
+def test_a_forward_to_several_is_not_done_when_the_first_of_them_is(database: str) -> None:
+    forwarded = attempt("al@dest.example", program="local", relay="local", response="forwarded as A2A2A2A2")
+    one = attempt("one@far.example", orig_to="al@dest.example")
+    lines = [
+        *mail("A1A1A1A1", 0, "a@example.com", forwarded),
+        *mail("A2A2A2A2", 0.9, "a@example.com", one, nrcpt=3, removed=False)[1:],
+    ]
+    feed_lines(database, sorted(lines))
+    assert _finals(database) == [
+        "al@dest.example → A2A2A2A2, one@far.example, sent",
+        "al@dest.example → A2A2A2A2, None, queued",
+    ]
+
+
+def test_a_recipient_alone_is_alone_though_xforward_tells_of_the_entry_of_all(database: str) -> None:
+    orig = ", orig_queue_id=A1A1A1A1"
+    passed = _through("250 2.0.0 passed", recipient="c@dest.example")
+    lines = [
+        *mail("A1A1A1A1", 0, "a@example.com", _queued("A2A2A2A2"), passed, message_id=SAME),
+        *mail(
+            "A2A2A2A2", 0.5, "a@example.com", attempt("x@dest.example"), client=LOCALHOST, message_id=SAME, more=orig
+        ),
+        *mail(
+            "A3A3A3A3", 0.6, "a@example.com", attempt("c@dest.example"), client=LOCALHOST, message_id=SAME, more=orig
+        ),
+    ]
+    feed_lines(database, sorted(lines))
+    assert _finals(database) == [
+        "b@dest.example → A2A2A2A2, x@dest.example, sent",
+        "c@dest.example → A3A3A3A3, c@dest.example, sent",
+    ]
+
+
+def test_thousands_of_recipients_through_a_filter_take_no_minutes(database: str) -> None:
+    names = [f"r{number}@dest.example" for number in range(2000)]
+    there = [_queued("A2A2A2A2", recipient=name) for name in names]
+    lines = [
+        *mail("A1A1A1A1", 0, "a@example.com", *there, message_id=SAME),
+        *mail("A2A2A2A2", 0.5, "a@example.com", *map(attempt, names), client=LOCALHOST, message_id=SAME),
+    ]
+    feed_lines(database, sorted(lines))
+    with closing(Database(database)) as connection, connection.transaction():
+        # Comparing each with each took 30 seconds.
+        connection.execute("SET LOCAL statement_timeout = '10s'")
+        counted = connection.fetch("SELECT count(*) FROM mail_delivery WHERE is_handed_on")
+    assert counted == [(2000,)]
+
+
 def test_a_reply_may_name_an_entry_whose_facts_all_agree(database: str) -> None:
     """A filter in another place: it sends the mail back, to the same recipient, and says so."""
     lines = [

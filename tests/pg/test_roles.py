@@ -224,6 +224,15 @@ def test_schema_apply_gives_the_rights_and_takes_others_away(
     assert not _is_denied(roles[READER], "SELECT FROM mail")
 
 
+def test_a_schema_under_another_name_works_after_schema_apply(database: str) -> None:
+    _execute(database, "ALTER SCHEMA public RENAME TO renamed")
+    with closing(Database(f"{database} options='-csearch_path=renamed'")) as connection:
+        assert apply_schema(connection) == []
+        assert connection.fetch("SELECT count(*) FROM mail_leaves(ARRAY[1]::bigint[])") == [(0,)]
+        settings = connection.fetch("SELECT DISTINCT proconfig[1] FROM pg_proc WHERE proname = 'is_next_leg'")
+    assert settings == [("search_path=renamed, pg_temp",)]
+
+
 def test_roles_are_created_only_where_asked(
     postgres_server: ScratchPostgres, empty_database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,6 +58,7 @@ BEGIN
             ('FUNCTION is_between_hosts', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
             ('FUNCTION is_reply_true', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
             ('FUNCTION is_nearest_true', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
+            ('FUNCTION is_nearest_earlier_leg', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
             ('FUNCTION is_like_next_leg', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
             ('FUNCTION is_next_leg', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
             ('FUNCTION is_one_of_several', 'EXECUTE', 'EXECUTE', 'EXECUTE'),

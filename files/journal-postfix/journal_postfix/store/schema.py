@@ -15,6 +15,9 @@ from .database import Database
 
 FOLDER: Final = Path(__file__).parent / "steps"
 
+# Which functions read with their owner's rights; not of a step, for it depends on the schema's name.
+READERS: Final = Path(__file__).parent / "readers.sql"
+
 # One at a time, however many servers of a fleet are upgraded at once.
 LOCK: Final = 0x6A706F7374
 
@@ -93,7 +96,7 @@ def require_current_schema(database: Database) -> None:
 
 
 def apply_schema(database: Database) -> list[Step]:
-    """Apply the missing steps; give them."""
+    """Apply the missing steps; give them. Functions that read with their owner's rights are made to do so each time."""
     steps = load_steps()
     done: list[Step] = []
     database.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
@@ -115,6 +118,8 @@ def apply_schema(database: Database) -> list[Step]:
                 )
                 database.execute(step.sql)
             done.append(step)
+        with database.transaction():
+            database.execute(READERS.read_text(encoding="utf-8"))
     finally:
         database.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
     return done

@@ -234,12 +234,18 @@ BEGIN
         SELECT FROM mail_server AS fs, mail_server AS cs
         WHERE
             fs.server_id = f.server_id AND cs.server_id = c.server_id
-            AND (is_same_host(t.relay_host, cs.host) OR is_same_host(c.client_hostname, fs.host))
+            AND (
+                lower(rtrim(t.relay_host, '.')) = lower(rtrim(cs.host, '.'))
+                OR lower(rtrim(c.client_hostname, '.')) = lower(rtrim(fs.host, '.'))
+                -- Many a stranger's name begins with mx or mail.
+                OR (is_same_host(t.relay_host, cs.host) AND is_same_host(c.client_hostname, fs.host))
+            )
     );
 END
 $$;
 COMMENT ON FUNCTION is_between_hosts IS
-'The relay of a delivery is the other entry''s host, or the other entry''s client is the delivery''s host';
+'The relay of a delivery is the other entry''s host, or the other entry''s client is the delivery''s host; both, where the '
+'log has short names only';
 
 CREATE FUNCTION is_reply_true(f delivery_from, t delivery_to, c delivery_from) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
@@ -250,6 +256,10 @@ BEGIN
         -- local(8) says so itself, and what it forwards enters the queue by no door.
         RETURN f.server_id = c.server_id AND c.origin IS NULL;
     END IF;
+    -- Whoever got a mail knows the queue ids of its earlier legs, and may name one of them.
+    IF f.server_id = c.server_id AND c.began < f.began THEN
+        RETURN FALSE;
+    END IF;
     -- Content that had no Message-ID may get one on its way through this host.
     IF f.message_id IS DISTINCT FROM c.message_id AND NOT (coalesce(f.message_id, '<>') = '<>' AND is_internal_relay) THEN
         RETURN FALSE;
@@ -257,9 +267,22 @@ BEGIN
     IF is_internal_relay THEN
         RETURN TRUE;
     END IF;
+    -- What an alias forwarded came by no door.
+    IF c.origin IS NULL THEN
+        RETURN FALSE;
+    END IF;
     -- From here on anybody may have answered, and may have sent us a mail with the same Message-ID.
     RETURN coalesce(lower(coalesce(f.sender_raw, f.sender)) = lower(coalesce(c.sender_raw, c.sender)), FALSE)
-        AND (is_between_hosts(f, t, c) OR is_to_same_address(t, c.mail_id));
+        AND (
+            is_between_hosts(f, t, c)
+            OR (
+                -- Of another host's earlier leg only the clocks tell that it is one.
+                (c.began > f.began OR coalesce(c.client_ip = t.relay_ip, FALSE))
+                -- Who is elsewhere does not send it back from within this host.
+                AND (f.server_id <> c.server_id OR NOT coalesce(is_internal(c.client_ip), TRUE))
+                AND is_to_same_address(t, c.mail_id)
+            )
+        );
 END
 $$;
 COMMENT ON FUNCTION is_reply_true IS
@@ -291,6 +314,7 @@ BEGIN
         OR t.status <> 'sent'
         OR t.component NOT IN ('smtp', 'lmtp', 'pipe')
         OR c.origin IS NULL
+        OR (f.server_id = c.server_id AND c.began < f.began)
         -- Behind a second filter XFORWARD still names the first entry of all.
         OR (c.orig_queue_id IS NOT NULL AND c.orig_queue_id IS DISTINCT FROM f.orig_queue_id)
         OR NOT c.began <@ delivery_window(t, f.server_id = c.server_id)
@@ -325,27 +349,36 @@ COMMENT ON FUNCTION is_like_next_leg IS
 CREATE FUNCTION is_next_leg(f delivery_from, t delivery_to, c delivery_from) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 BEGIN
-    RETURN is_like_next_leg(f, t, c)
-        -- Better evidence comes first.
-        AND NOT exists(
-            SELECT FROM delivery_from AS o
-            WHERE
-                o.queue_id = t.next_queue_id
-                AND o.mail_id <> t.mail_id
-                AND o.began <@ delivery_window(t, f.server_id = o.server_id)
-                AND is_reply_true(f, t, o)
-        )
-        AND NOT exists(
-            SELECT FROM delivery_from AS o
-            WHERE o.orig_queue_id = f.queue_id AND o.mail_id <> f.mail_id AND o.message_id = f.message_id
-        )
-        -- A message-id of dozens of mails is evidence of none; what senders multiply must not multiply the work.
-        AND NOT exists(
-            SELECT FROM delivery_from AS o
-            WHERE o.message_id = f.message_id
-            ORDER BY o.mail_id
-            OFFSET 20
-        );
+    -- Better evidence comes first, and costs less.
+    IF t.next_queue_id IS NOT NULL AND exists(
+        SELECT FROM delivery_from AS o
+        WHERE
+            o.queue_id = t.next_queue_id
+            AND o.mail_id <> t.mail_id
+            AND o.began <@ delivery_window(t, f.server_id = o.server_id)
+            AND is_reply_true(f, t, o)
+    ) THEN
+        RETURN FALSE;
+    END IF;
+    RETURN NOT exists(
+        SELECT FROM delivery_from AS o
+        WHERE o.orig_queue_id = f.queue_id AND o.mail_id <> f.mail_id AND o.message_id = f.message_id
+    )
+    -- A message-id of dozens of mails is evidence of none; what senders multiply must not multiply the work.
+    AND NOT exists(
+        SELECT FROM delivery_from AS o
+        WHERE o.message_id = f.message_id
+        ORDER BY o.mail_id
+        OFFSET 20
+    )
+    -- Each recipient is compared with all of the other entry's.
+    AND NOT exists(
+        SELECT FROM delivery_to AS o
+        WHERE o.mail_id = c.mail_id
+        ORDER BY o.recipient_key
+        OFFSET 500
+    )
+    AND is_like_next_leg(f, t, c);
 END
 $$;
 COMMENT ON FUNCTION is_next_leg IS 'is_like_next_leg, and nothing tells better where the mail went';
@@ -364,6 +397,41 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION is_one_of_several IS 'Another entry fits this delivery, or this entry another delivery';
+
+CREATE FUNCTION is_earlier_leg(
+    p delivery_from, f delivery_from
+) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+SELECT CASE f.origin
+    WHEN 'pickup' THEN
+        f.server_id = p.server_id
+        AND p.began <= f.began
+        AND coalesce(p.ended_how, 'silent') IN ('requeued', 'lost', 'silent')
+        AND (f.message_id = p.message_id OR coalesce(p.message_id, '<>') = '<>' OR f.message_id IS NULL)
+    ELSE
+        p.began <= f.began + INTERVAL '1 minute'
+        AND (p.ended IS NULL OR p.ended >= f.began - INTERVAL '1 minute')
+        AND (f.message_id = p.message_id OR coalesce(p.message_id, '<>') = '<>')
+END
+$$;
+COMMENT ON FUNCTION is_earlier_leg IS
+'Whether an entry with the queue id that the other one came from (orig_queue_id) can be meant: what postsuper put back '
+'into the queue, or what a content filter passed on by XFORWARD';
+
+CREATE FUNCTION is_nearest_earlier_leg(p delivery_from, f delivery_from) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN is_earlier_leg(p, f) AND NOT exists(
+        SELECT FROM delivery_from AS o
+        WHERE
+            o.queue_id = f.orig_queue_id
+            AND o.mail_id <> f.mail_id
+            AND (o.server_id = f.server_id, o.began, p.mail_id) > (p.server_id = f.server_id, p.began, o.mail_id)
+            AND is_earlier_leg(o, f)
+    );
+END
+$$;
+COMMENT ON FUNCTION is_nearest_earlier_leg IS
+'Of several entries with the queue id that the other one came from, the nearest: of the same server, and begun last';
 
 -- Each leg is a join and not a LATERAL … LIMIT 1: so conditions on mail_id and on linked_mail_id both reach the tables'
 -- indexes, and the links from a mail and those to it cost the same. Of several entries that had the same queue id the
@@ -437,21 +505,7 @@ INNER JOIN delivery_from AS p
     ON
         f.orig_queue_id = p.queue_id
         AND f.mail_id <> p.mail_id
-        AND p.began <= f.began + INTERVAL '1 minute'
-        AND (f.origin <> 'pickup' OR f.server_id = p.server_id)
-        AND (f.origin = 'pickup' OR f.message_id = p.message_id OR coalesce(p.message_id, '<>') = '<>')
-        AND (p.ended IS NULL OR f.origin = 'pickup' OR p.ended >= f.began - INTERVAL '1 minute')
-        AND NOT EXISTS (
-            SELECT FROM delivery_from AS o
-            WHERE
-                o.queue_id = f.orig_queue_id
-                AND o.mail_id <> f.mail_id
-                AND o.began <= f.began + INTERVAL '1 minute'
-                AND (f.origin <> 'pickup' OR o.server_id = f.server_id)
-                AND (f.origin = 'pickup' OR o.message_id = f.message_id OR coalesce(o.message_id, '<>') = '<>')
-                AND (o.ended IS NULL OR f.origin = 'pickup' OR o.ended >= f.began - INTERVAL '1 minute')
-                AND (o.began > p.began OR (o.began = p.began AND o.mail_id < p.mail_id))
-        )
+        AND is_nearest_earlier_leg(p, f)
 WHERE f.orig_queue_id IS NOT NULL
 UNION ALL
 SELECT

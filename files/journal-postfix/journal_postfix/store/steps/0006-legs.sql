@@ -27,7 +27,8 @@ edge AS MATERIALIZED (
         l.told_by,
         l.linked_mail_id AS next_mail_id,
         -- Whatever comes of a recipient that alone went this way is its own, even under another name.
-        l.recipient_key IS NOT NULL AND count(*) OVER (PARTITION BY t.mail_id, l.linked_mail_id) = 1 AS is_alone
+        l.recipient_key IS NOT NULL
+        AND count(l.recipient_key) OVER (PARTITION BY t.mail_id, l.linked_mail_id) = 1 AS is_alone
     FROM link AS l
     INNER JOIN delivery_to AS t
         ON
@@ -79,7 +80,22 @@ LEFT JOIN delivery_to AS n ON e.is_alone AND a.mail_id IS NULL AND e.next_mail_i
 WHERE
     e.kind <> 'filtered'
     OR a.mail_id IS NOT NULL
-    OR NOT EXISTS (SELECT FROM delivery_to AS o WHERE o.mail_id = e.next_mail_id);
+    OR NOT EXISTS (SELECT FROM delivery_to AS o WHERE o.mail_id = e.next_mail_id)
+UNION ALL
+-- Of those that it became some have had no line yet.
+SELECT e.mail_id, e.recipient_key, e.kind, e.told_by, e.next_mail_id, NULL
+FROM edge AS e
+INNER JOIN delivery_from AS c ON e.next_mail_id = c.mail_id AND c.ended_how IS NULL
+WHERE
+    e.is_alone
+    AND (SELECT count(*) FROM delivery_to AS o WHERE o.mail_id = c.mail_id) BETWEEN 1 AND c.nrcpt - 1
+    AND (
+        e.kind = 'forwarded'
+        OR NOT EXISTS (
+            SELECT FROM alike AS a
+            WHERE a.mail_id = e.mail_id AND a.recipient_key = e.recipient_key AND a.next_mail_id = e.next_mail_id
+        )
+    );
 END
 $$;
 COMMENT ON FUNCTION mail_legs IS
@@ -284,33 +300,6 @@ FROM mail_recipient AS r;
 COMMENT ON VIEW mail_delivery IS
 'mail_recipient, and whether the next leg is here: count deliveries WHERE NOT is_handed_on, so that a content filter or '
 'a forward does not double them';
-
--- Who looks reads views and no table, and so do the functions in them: with their owner's rights, and with no names but
--- those of this schema, lest a caller's own tables or operators come in between.
-DO $$
-DECLARE
-    reading regprocedure;
-BEGIN
-    FOR reading IN
-        SELECT p.oid::regprocedure
-        FROM pg_proc AS p
-        WHERE
-            p.pronamespace = current_schema()::regnamespace
-            AND p.prolang = (SELECT l.oid FROM pg_language AS l WHERE l.lanname = 'plpgsql')
-            AND p.prokind = 'f'
-            AND p.proname IN (
-                'is_to_same_address', 'is_between_hosts', 'is_reply_true', 'is_nearest_true', 'is_like_next_leg', 'is_next_leg',
-                'is_one_of_several', 'mail_legs', 'mail_leaves', 'mail_links'
-            )
-    LOOP
-        EXECUTE format(
-            'ALTER FUNCTION %s SECURITY DEFINER SET search_path = %I, pg_temp', reading, current_schema()
-        );
-        -- grants.sql names those who may.
-        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', reading);
-    END LOOP;
-END
-$$;
 
 -- Indexes that only the look-ups need: what each costs and gives stands in bench/lookups.md.
 
