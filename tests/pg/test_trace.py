@@ -174,6 +174,59 @@ def test_requeued_leads_on(database: str, config: str, capsys: pytest.CaptureFix
     assert _trace(capsys, config, "CB2B3C4D5E") == "CB2B3C4D5E is a later leg of this mail:\n" + text
 
 
+def test_a_later_leg_gives_up_by_its_own_clock_and_says_since_when_it_is_queued(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = 86400.0
+    hop = {"relay": "mx2.example.org[192.0.2.2]:25", "after": str(4 * day)}
+    reply = "250 2.0.0 Ok: queued as A2A2A2A2"
+    lines = [
+        *mail(
+            "A1A1A1A1",
+            0,
+            "a@example.com",
+            attempt("b@dest.example", "deferred"),
+            attempt("b@dest.example", response=reply, **hop),
+            attempt("c@dest.example", response=reply.replace("A2", "A3"), **hop),
+            message_id="same@id.example",
+        ),
+        *mail(
+            "A2A2A2A2",
+            4 * day,
+            "a@example.com",
+            attempt("b@dest.example", "deferred"),
+            client="mx[192.0.2.1]",
+            message_id="same@id.example",
+            host="mx2.example.org",
+            removed=False,
+        ),
+        *mail(
+            "A3A3A3A3",
+            4 * day,
+            "a@example.com",
+            client="mx[192.0.2.1]",
+            message_id="same@id.example",
+            host="mx2.example.org",
+            removed=False,
+        ),
+    ]
+    feed_lines(database, sorted(lines))
+    verdicts = _verdicts(capsys, config, "A1A1A1A1")
+    assert "gives up on 2026-11-29T08:00:00" in verdicts["b@dest.example"]
+    assert verdicts["c@dest.example"].startswith(
+        "Handed on as A3A3A3A3 on mx2.example.org: In the queue since 2026-11-24T08:00:00.200000Z"
+    )
+
+
+def test_what_came_from_the_empty_sender_is_not_returned(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed_lines(database, mail("A1A1A1A1", 0, "", attempt("b@dest.example", "bounced")))
+    verdict = _verdicts(capsys, config, "A1A1A1A1")["b@dest.example"]
+    assert verdict.startswith("Could not be delivered on ")
+    assert verdict.endswith("It came from the empty sender, so nobody was told.")
+
+
 def test_discarded_by_alias_and_by_transport(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
     tries = (
         attempt("void@example.org", program="local", relay="local", response="discarded"),

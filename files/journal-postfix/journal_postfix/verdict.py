@@ -160,7 +160,8 @@ def _deferred(mail: Record, recipient: Record, when: When) -> str:
     last = f", the last on {when(recipient['last_attempt'])}" if recipient["attempt_count"] > 1 else ""
     story = f"{tries}{last}{_answer(recipient)}"
     if mail_state == "queued":
-        gives_up = when(mail["began"] + QUEUE_LIFETIME)
+        # On a later leg the time counts anew.
+        gives_up = when(mail["entered" if "entered" in mail else "began"] + QUEUE_LIFETIME)
         return f"Not delivered yet, still trying: {story}. Postfix gives up on {gives_up}, {_LIFETIME_TOLD}."
     if mail_state == "corrupt":
         return f"Not delivered: Postfix put the damaged queue file aside. Before: {story}."
@@ -221,10 +222,12 @@ def leaf_verdict(mail: Record, recipient: Record, final: Record, when: When) -> 
     if "recipient" not in final:
         if final.get("fate") is None:
             return f"Handed on as {where}{doubt}; which of its recipients this one became cannot be told: see there."
-        return f"Handed on as {where}{doubt}: " + _without_lines(final, when)
+        entry = final.get("entry", {**final, "recipients": []})
+        return f"Handed on as {where}{doubt}: {mail_verdict(entry, when) or 'see there'}"
     whom = f" for {final['recipient']}" if final["recipient"] != recipient["recipient"] else ""
     # The time counts from when it came in, whatever it went through.
-    entry = {**final.get("entry", {**mail, **_ends(final)}), "began": mail["began"]}
+    entry = final.get("entry", {**mail, **_ends(final)})
+    entry = {**entry, "entered": final["began"], "began": mail["began"]}
     return f"Handed on as {where}{whom}{doubt}: {_fate_sentence(entry, final, when)}"
 
 
@@ -276,7 +279,8 @@ def _fate_sentence(mail: Record, recipient: Record, when: When) -> str:
     if fate == "bounced":
         relay = relay_text(recipient)
         is_remote = recipient.get("component") in ("smtp", "lmtp") and " said: " in (recipient.get("response") or "")
-        how = f"Refused by {relay or 'the next server'}" if is_remote else "Could not be delivered, returned"
+        returned = "Could not be delivered" if mail.get("sender") == "" else "Could not be delivered, returned"
+        how = f"Refused by {relay or 'the next server'}" if is_remote else returned
         return f"{how} on {time}{quoted}{_explained(recipient)}.{_told(mail, recipient['time'])}"
     if fate == "rejected":
         meant = _explained(recipient, is_here=True)

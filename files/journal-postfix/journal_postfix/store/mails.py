@@ -93,7 +93,7 @@ def without_numbers(mail: Record, *, with_leaves: bool) -> Record:
     """Leave out the database's own numbers: nobody outside can do anything with them."""
 
     def plain(final: Record) -> Record:
-        return {name: value for name, value in final.items() if name not in ("mail_id", "entry")}
+        return {name: value for name, value in final.items() if name not in ("mail_id", "entry", "began", "queued")}
 
     recipients = []
     for recipient in mail["recipients"]:
@@ -228,6 +228,8 @@ def _final(mail: Record, recipient: Record | None) -> Record:
         "mail_id": mail["mail_id"],
         "host": mail["host"],
         "queue_id": mail["queue_id"],
+        "began": mail["began"],
+        "queued": mail["queued"],
         "fate": mail["fate"] if recipient is None else recipient["fate"],
         "state": mail["state"],
     }
