@@ -20,6 +20,8 @@ PUBLIC = {
     "mail_rejected",
     "mail_problem",
     "mail_link",
+    "mail_final",
+    "mail_delivery",
     "mail_neighbour",
     "mail_server_event",
     "mail_host",
