@@ -16,8 +16,9 @@ it: a plan that hopes to end early walks all mails when what is looked for is ol
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -115,8 +116,10 @@ def known_span(database: Database) -> tuple[datetime, datetime] | None:
 _MAX_NARROWED: Final = 2000
 _FEW: Final = 100
 
-# So many rows are looked through first, then so many, at last all the rest; the first ones row by row.
-_SLICES: Final = ((2000, True), (30_000, True), (500_000, False))
+# So many rows are looked through first, then so many, at last all the rest; fewer where what was found shows that they
+# will do. Up to _SHORT of them row by row.
+_SLICES: Final = (2000, 30_000, 500_000)
+_SHORT: Final = 60_000
 
 # At the same time mails come before rejections.
 _RANK: Final = {"mail": 1, "rejected": 0}
@@ -225,15 +228,18 @@ def _candidates(
                 database.execute("SET LOCAL enable_nestloop TO DEFAULT")
         else:
             sliced.append([*where, *behind])
-    for slice_ in _slices(database, told, sliced, after):
+    slices = _slices(database, told, sliced, after)
+    slice_ = next(slices, None)
+    while slice_ is not None:
         if slice_.is_short:
             # The planner thinks too well of bitmaps, most of all of trigrams': walking so few rows is faster.
             database.execute("SET LOCAL enable_bitmapscan = off")
-        newest = {one for where in sliced for one in _found(database, kind, where, limit, slice_)}
+        found |= {one for where in sliced for one in _found(database, kind, where, limit, slice_)}
         database.execute("SET LOCAL enable_bitmapscan TO DEFAULT")
-        found |= newest
-        if sum(slice_.begin is None or one.time >= slice_.begin for one in found) > limit:
+        done = sum(slice_.begin is None or one.time >= slice_.begin for one in found)
+        if done > limit or slice_.begin is None:
             break
+        slice_ = slices.send(done / (limit + 1))
     return found
 
 
@@ -268,8 +274,8 @@ def _found(
 
 def _slices(
     database: Database, kind: _Kind, sliced: Sequence[Sequence[Condition]], after: Cursor | None
-) -> Iterator[_Slice]:
-    """Cut the time into slices, the newest and shortest first."""
+) -> Generator[_Slice, float, None]:
+    """Cut the time into slices, the newest and shortest first; sent is which share of what is wanted was found."""
     if not sliced:
         return
     ends = f"SELECT {kind.time} FROM {kind.view} AS m ORDER BY {kind.time}"  # noqa: S608 - constants
@@ -286,12 +292,22 @@ def _slices(
         if condition.sql == f"{kind.time} < %s":
             begin = min(begin, condition.parameters[0])
     end: datetime | None = None
-    for length, is_short in _SLICES:
+    looked_through = 0.0
+    share = 0.0
+    planned = list(_SLICES)
+    while planned:
+        length = float(planned[0])
+        enough = looked_through * max(1.5 * (1 - share) / share, 0.5) if share else math.inf
+        if enough < length:
+            length = enough
+        else:
+            planned.pop(0)
         width = (newest - oldest) * min(1.0, length / max(rows, 1))
         if width <= timedelta() or begin - width <= oldest:
             break
         begin -= width
-        yield _Slice(begin, end, is_short)
+        looked_through += length
+        share = yield _Slice(begin, end, is_short=length <= _SHORT)
         end = begin
     yield _Slice(None, end, is_short=False)
 
