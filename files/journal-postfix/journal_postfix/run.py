@@ -101,8 +101,6 @@ def run_loop(
                         gathered = []
                         characters = 0
                         deadline = time.monotonic() + max_delay_s
-                    elif count & 255 == 0:
-                        run.store_ready()
         except InputError:
             run.take(gathered, position)
             raise
@@ -151,11 +149,6 @@ class _Run:
             self._waiting.append(_Closed(messages, position, worker))
         may_wait = self._jobs if is_full and worker is not None else 0
         while len(self._waiting) > may_wait:
-            self._store(*self._waiting.popleft())
-
-    def store_ready(self) -> None:
-        """Store the batches whose turn it is, as far as that means no waiting for workers."""
-        while self._waiting and (worker := self._waiting[0].worker) is not None and worker.is_over():
             self._store(*self._waiting.popleft())
 
     def _make_ready(self, messages: list[LogMessage], look_out: LookOut) -> dict[str, Any] | None:

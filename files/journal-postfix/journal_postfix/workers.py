@@ -81,10 +81,6 @@ class Worker(Generic[Made]):
         finally:
             self.stop()
 
-    def is_over(self) -> bool:
-        """Tell whether `made` will not have to wait."""
-        return self._is_over or os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
     def stop(self) -> None:
         """End the child if it is still at work, and give back what it took."""
         if not self._is_over:
