@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / name) for name in ("files/journal-postfix", "tools", 
 
 from compare import SAMPLE  # noqa: E402
 from journal_postfix.store import Database, apply_schema  # noqa: E402
-from measuring import Failed, cpu_of, cpu_of_tree, machine_in_words, peak_of, table  # noqa: E402
+from measuring import Failed, cpu_of_tree, machine_in_words, peak_of, table  # noqa: E402
 from multiply import write_multiplied  # noqa: E402
 from ours import DURABLE, PROGRAM  # noqa: E402
 from scratch_postgres import ScratchPostgres  # noqa: E402
@@ -75,19 +75,22 @@ def measure(server: ScratchPostgres, log: Path, lines: int, folder: Path) -> lis
         apply_schema(database)
         command: list[str | Path] = [sys.executable, "-IB", PROGRAM, "--config", config, "import", log]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        moments: list[Moment] = []
         try:
 
             def look() -> Moment:
                 now = time.monotonic()
-                cpu, rss, server_cpu = cpu_of(process.pid), peak_of(process.pid), cpu_of_tree(server.pid)
+                cpu, rss, server_cpu = cpu_of_tree(process.pid), peak_of(process.pid), cpu_of_tree(server.pid)
                 # The newest number is near enough: counting would cost the server what is measured.
                 query = "SELECT coalesce(max(lines), 0), coalesce(max(position), 0) FROM input_position"
                 done, at = database.fetch(query)[0]
                 query = "SELECT coalesce(max(mail_id), 0), pg_database_size(current_database()) FROM delivery_from"
                 mails, size = database.fetch(query)[0]
+                # It may have ended already.
+                rss = max(rss, *[moment.rss for moment in moments], 0)
                 return Moment(int(done), now, cpu, server_cpu, rss, int(mails), int(at), int(size))
 
-            moments = [look()]
+            moments.append(look())
             for step in steps(lines):
                 if moments[-1].lines >= step:
                     continue
