@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 
 from captures import VERSIONS, logs
 from journal_postfix.store import Database
+from journal_postfix.store.problems import Window, report
+from journal_postfix.store.search import Criteria, search
+from journal_postfix.store.stats import collect
+from journal_postfix.store.trace import load_stories
 from paths import STREAMS
 from pg.feed import feed_file, feed_lines
-from pg.logs import attempt, line, mail
+from pg.logs import BEGIN, attempt, line, mail
 
 FILTER = "127.0.0.1[127.0.0.1]:10024"
 LOCALHOST = "localhost[127.0.0.1]"
@@ -157,6 +162,28 @@ def test_when_several_fit_none_is_taken(database: str) -> None:
     feed_lines(database, lines)
     assert _finals(database) == ["b@dest.example: sent"]
     assert _links(database) == [("queued", "A2A2A2A2", True, True), ("queued", "A3A3A3A3", True, True)]
+
+
+def test_mails_that_share_a_message_id_by_the_dozen_are_not_compared_with_each_other(database: str) -> None:
+    """A sender who gives it to thousands must not make look-ups take thousands times thousands of steps."""
+    lines: list[str] = []
+    for number in range(60):
+        handed = attempt("b@dest.example", relay=FILTER, response="250 ok")
+        lines += mail(
+            f"A1A1A1{number:02}", number, "s@a.example", handed, client="localhost[127.0.0.1]", message_id="x@y"
+        )
+    feed_lines(database, sorted(lines))
+    with closing(Database(database)) as connection:
+        connection.execute("SET track_functions = 'pl'")
+        assert len(search(connection, Criteria(), 20).results) == 20
+        load_stories(connection, [30])
+        with report(connection):
+            total = collect(connection, Window(BEGIN, BEGIN + timedelta(hours=1)), "domain").total
+        assert total.delivered == 60
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        calls = dict(connection.fetch("SELECT funcname::text, calls FROM pg_stat_user_functions"))
+        assert calls["mail_links"] >= 2
+        assert calls.get("is_next_leg", 0) == 0
 
 
 def test_one_entry_behind_the_filter_for_two_before_it_is_ambiguous(database: str) -> None:

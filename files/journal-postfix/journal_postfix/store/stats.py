@@ -93,12 +93,38 @@ _KEYS: Final = dict.fromkeys(TIMES, _TIME_KEYS) | {
 # Which entries took a recipient over, as mail_delivery.is_handed_on has it, for the whole window at once. The bounds of
 # time are widened by what lies between the two lines of one handing over.
 HANDED: Final = """
+-- Few mails share their Message-ID with others, and those that dozens share tell nothing. What was handed on in this
+-- time had begun in it, had to wait, or waits still.
+candidate AS MATERIALIZED (
+    SELECT m.message_id
+    FROM (
+        SELECT b.mail_id, b.message_id FROM mail AS b
+        WHERE b.began >= %(since)s - INTERVAL '61 minutes' AND b.began < %(until)s + INTERVAL '61 minutes'
+        UNION
+        SELECT w.mail_id, w.message_id FROM mail AS w
+        WHERE w.ended >= %(since)s - INTERVAL '61 minutes' AND w.ended - w.began > INTERVAL '10 minutes'
+        UNION
+        SELECT q.mail_id, q.message_id FROM mail AS q WHERE q.state IN ('queued', 'held')
+    ) AS m
+    WHERE m.message_id IS NOT NULL
+    GROUP BY m.message_id
+    HAVING count(*) BETWEEN 2 AND 20
+),
 link AS MATERIALIZED (
     SELECT l.mail_id, l.recipient_key, l.linked_mail_id AS next_id
     FROM mail_link AS l
     WHERE
         l."time" >= %(since)s - INTERVAL '61 minutes' AND l."time" < %(until)s + INTERVAL '61 minutes'
-        AND l.kind IN ('queued', 'forwarded', 'filtered') AND l.linked_mail_id IS NOT NULL AND NOT l.is_ambiguous
+        AND l.kind IN ('queued', 'forwarded', 'filtered') AND l.linked_mail_id IS NOT NULL AND l.told_by <> 'message-id'
+    UNION
+    SELECT l.mail_id, l.recipient_key, l.linked_mail_id AS next_id
+    FROM mail_link AS l
+    WHERE
+        l."time" >= %(since)s - INTERVAL '61 minutes' AND l."time" < %(until)s + INTERVAL '61 minutes'
+        AND l.kind = 'queued' AND l.linked_mail_id IS NOT NULL AND l.told_by = 'message-id' AND NOT l.is_ambiguous
+        AND l.mail_id = ANY(ARRAY(
+            SELECT m.mail_id FROM candidate AS c INNER JOIN mail AS m ON c.message_id = m.message_id
+        ))
 ),
 handed AS MATERIALIZED (
     SELECT l.mail_id, l.recipient_key, l.next_id FROM link AS l WHERE l.recipient_key IS NOT NULL

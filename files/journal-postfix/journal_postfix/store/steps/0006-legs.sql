@@ -179,10 +179,22 @@ COMMENT ON FUNCTION mail_leaves IS
 
 CREATE FUNCTION mail_links(mail_ids bigint[]) RETURNS SETOF mail_link
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 20 SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    -- By their message-id only what few have is looked for: from its other end mail_link would look at all that have it.
+    rare bigint [] := ARRAY(
+        SELECT f.mail_id FROM delivery_from AS f
+        WHERE
+            f.mail_id = ANY(mail_ids)
+            AND NOT EXISTS (SELECT FROM delivery_from AS o WHERE o.message_id = f.message_id OFFSET 20)
+    );
 BEGIN
     RETURN QUERY SELECT l.* FROM mail_link AS l WHERE l.mail_id = ANY(mail_ids);
     RETURN QUERY
-    SELECT l.* FROM mail_link AS l WHERE l.linked_mail_id = ANY(mail_ids) AND l.mail_id <> ALL(mail_ids);
+    SELECT l.* FROM mail_link AS l
+    WHERE l.linked_mail_id = ANY(mail_ids) AND l.mail_id <> ALL(mail_ids) AND l.told_by <> 'message-id';
+    RETURN QUERY
+    SELECT l.* FROM mail_link AS l
+    WHERE l.linked_mail_id = ANY(rare) AND l.mail_id <> ALL(mail_ids) AND l.told_by = 'message-id';
 END
 $$;
 COMMENT ON FUNCTION mail_links IS 'The links from and to these queue entries; planned once in a session';
