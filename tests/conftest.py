@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
+from pathlib import Path
 
 import hypothesis
 import psycopg2
@@ -151,3 +152,11 @@ def database(postgres_server: ScratchPostgres, template_database: str) -> Iterat
     name = _create_database(postgres_server, template_database)
     yield postgres_server.database_dsn(name)
     _drop_database(postgres_server, name)
+
+
+@pytest.fixture
+def config(database: str, tmp_path: Path) -> str:
+    """Give a configuration file that names the database."""
+    path = tmp_path / "main.yml"
+    path.write_text(f"database: '{database}'\n", encoding="utf-8")
+    return str(path)

@@ -14,13 +14,6 @@ from pg.logs import attempt, line, mail, rejection
 WHOLE_DAY = ("--since", "2026-11-20", "--until", "2026-11-21")
 
 
-@pytest.fixture
-def config(database: str, tmp_path: Path) -> str:
-    path = tmp_path / "main.yml"
-    path.write_text(f"database: '{database}'\n", encoding="utf-8")
-    return str(path)
-
-
 def _run(capsys: pytest.CaptureFixture[str], config: str, *arguments: str) -> tuple[str, str]:
     assert main(["--config", config, *arguments]) == 0
     output = capsys.readouterr()

@@ -230,13 +230,6 @@ def test_a_cursor_survives_being_written_down() -> None:
 # The command.
 
 
-@pytest.fixture
-def config(database: str, tmp_path: Path) -> str:
-    path = tmp_path / "main.yml"
-    path.write_text(f"database: '{database}'\n", encoding="utf-8")
-    return str(path)
-
-
 def _json(capsys: pytest.CaptureFixture[str], config: str, *arguments: str) -> list[dict[str, Any]]:
     assert main(["--config", config, "search", "--json", *arguments]) == 0
     return [json.loads(text) for text in capsys.readouterr().out.splitlines()]

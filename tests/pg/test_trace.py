@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +11,6 @@ from journal_postfix.cli.main import main
 from paths import STREAMS
 from pg.feed import feed_file, feed_lines
 from pg.logs import at, attempt, line, mail
-
-
-@pytest.fixture
-def config(database: str, tmp_path: Path) -> str:
-    path = tmp_path / "main.yml"
-    path.write_text(f"database: '{database}'\n", encoding="utf-8")
-    return str(path)
 
 
 def _trace(capsys: pytest.CaptureFixture[str], config: str, *arguments: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +12,6 @@ from journal_postfix.cli.main import main
 from paths import STREAMS
 from pg.feed import feed_file, feed_lines
 from pg.logs import attempt, line, mail, rejection
-
-
-@pytest.fixture
-def config(database: str, tmp_path: Path) -> str:
-    path = tmp_path / "main.yml"
-    path.write_text(f"database: '{database}'\n", encoding="utf-8")
-    return str(path)
 
 
 def _run(capsys: pytest.CaptureFixture[str], config: str, *arguments: str) -> tuple[str, str]:
