@@ -297,6 +297,7 @@ def test_a_step_waits_for_the_writer_of_its_host_and_gives_up_in_time(
     monkeypatch.setattr(cleaning, "_SETTINGS", (*cleaning._SETTINGS, "SET lock_timeout = '100ms'"))
     with closing(Database(database)) as writer, writer.transaction():
         lock_hosts(writer, ["mx"])
+        writer.execute("SELECT")
         with pytest.raises(StoreUnavailable, match="lock timeout"):
             _clean(database, _retention(-20))
     assert "B0000001" in _queue_ids(database)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
 
 from journal_postfix.errors import StoreError, StoreUnavailable
 from journal_postfix.store import Database
-from journal_postfix.store.database import CopyInto
+from journal_postfix.store.database import CopyInto, RowRefused
 
 pytestmark = pytest.mark.one_postgres
 
@@ -56,8 +57,8 @@ def test_a_server_that_only_reads_may_become_one_that_writes(connection: Databas
 
 def test_a_process_that_slept_within_a_transaction_tries_again(connection: Database) -> None:
     connection.configure("SET idle_in_transaction_session_timeout = '50ms'")
-    with pytest.raises(StoreUnavailable), connection.transaction():
-        time.sleep(0.3)
+    with pytest.raises(StoreUnavailable):
+        _in_transaction(connection, partial(connection.fetch, "SELECT 1"), partial(time.sleep, 0.3))
     assert connection.fetch("SELECT 1") == [(1,)]
 
 
@@ -67,10 +68,75 @@ def test_each_answer_is_a_sign_of_life(database: str) -> None:
         with connection.transaction():
             connection.fetch("SELECT 1")
             connection.copy(CopyInto("mail_server", ("host", "instance")), [("mx", "postfix")])
-        assert len(answers) == 4
+        assert len(answers) == 3
         with pytest.raises(StoreError):
             connection.execute("nonsense")
-        assert len(answers) == 4
+        assert len(answers) == 3
+
+
+def _servers(connection: Database) -> list[str]:
+    return [host for (host,) in connection.fetch("SELECT host FROM mail_server ORDER BY host")]
+
+
+_ADD = "INSERT INTO mail_server (host, instance) VALUES (%s, 'postfix')"
+_INTO = CopyInto("mail_server", ("host", "instance"))
+
+
+def test_what_is_deferred_comes_before_the_next_command(connection: Database) -> None:
+    with connection.transaction():
+        connection.defer(_ADD, ("mx1; %s",))
+        assert _servers(connection) == ["mx1; %s"]
+        connection.defer(_ADD, ("mx2",))
+        connection.copy(_INTO, [("mx3", "postfix")])
+        assert connection.execute("DELETE FROM mail_server WHERE host = 'mx2'") == 1
+        connection.defer(_ADD, ("mx4",))
+    assert _servers(connection) == ["mx1; %s", "mx3", "mx4"]
+
+
+def _in_transaction(connection: Database, *steps: Callable[[], object]) -> None:
+    with connection.transaction():
+        for step in steps:
+            step()
+
+
+def _in_savepoint(connection: Database, *steps: Callable[[], object]) -> None:
+    with connection.savepoint():
+        for step in steps:
+            step()
+
+
+def test_what_is_wrong_with_what_was_deferred_undoes_the_transaction(connection: Database) -> None:
+    add = partial(connection.defer, _ADD, ("mx1",))
+    with pytest.raises(RowRefused):
+        _in_transaction(connection, add, add)
+    with pytest.raises(StoreError, match="syntax"):
+        _in_transaction(
+            connection,
+            add,
+            partial(connection.defer, "nonsense"),
+            partial(connection.copy, _INTO, [("mx2", "postfix")]),
+        )
+    with pytest.raises(ZeroDivisionError):
+        _in_transaction(connection, add, lambda: 1 / 0)
+    assert _servers(connection) == []
+
+
+@pytest.mark.parametrize("is_sent", [False, True])
+@pytest.mark.parametrize("bad", ["surrogate \ud800", "mx1"])
+def test_only_a_block_that_is_refused_is_undone(connection: Database, bad: str, *, is_sent: bool) -> None:
+    add: list[Callable[[], object]] = [partial(connection.defer, _ADD, (host,)) for host in ("mx2", bad)]
+    if is_sent:
+        add.insert(1, partial(connection.fetch, "SELECT 1"))
+    with connection.transaction():
+        connection.defer(_ADD, ("mx1",))
+        with pytest.raises(RowRefused):
+            _in_savepoint(connection, *add)
+        with pytest.raises(RowRefused):
+            # Before anything was sent.
+            _in_savepoint(connection, partial(connection.copy, _INTO, [("surrogate \ud800", "postfix")]))
+        _in_savepoint(connection, partial(connection.defer, _ADD, ("mx3",)))
+        connection.defer(_ADD, ("mx4",))
+    assert _servers(connection) == ["mx1", "mx3", "mx4"]
 
 
 def test_what_copy_takes_is_what_is_read_back(connection: Database) -> None:

@@ -8,6 +8,7 @@ Never builds SQL out of values.
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +21,14 @@ from typing import Any, NamedTuple
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
-import psycopg2.extras
 
 from ..errors import ConfigurationError, StoreError, StoreUnavailable
 
 MIN_SERVER_VERSION = 150000
+
+# What is sent with the first command behind it.
+BEGIN = b"BEGIN"
+SAVEPOINT = b"SAVEPOINT attempt"
 
 # A connection that dies without a word (a pulled cable) is noticed within half a minute, not after two hours.
 CONNECTION_DEFAULTS = {
@@ -54,6 +58,38 @@ class CopyInto(NamedTuple):
 
     table: str
     columns: Sequence[str]
+
+
+class Statement(NamedTuple):
+    """A statement that a connection prepares when it begins (`Database.configure`), so it is planned once.
+
+    `command` runs it: takes what `$1`, `$2` … of `sql` stand for, of these `types`.
+    """
+
+    name: str
+    types: Sequence[str]
+    sql: str
+
+    @property
+    def prepare(self) -> str:
+        """Give the command that prepares it."""
+        return f"PREPARE {self.name} ({', '.join(self.types)}) AS {self.sql}"
+
+    @property
+    def command(self) -> str:
+        """Give the command that runs it."""
+        return f"EXECUTE {self.name} ({', '.join(f'%s::{type_}' for type_ in self.types)})"
+
+
+def insert_rows(name: str, table: str, columns: Sequence[str], on_conflict: str) -> Statement:
+    """Give the statement that inserts rows, as `json_rows` gives them; table and columns are constants."""
+    names = ", ".join(columns)
+    return Statement(
+        name,
+        ("json",),
+        f"INSERT INTO {table} ({names}) SELECT {names} FROM json_populate_recordset(NULL::{table}, $1) "  # noqa: S608
+        f"ON CONFLICT {on_conflict}",
+    )
 
 
 class RowRefused(StoreError):
@@ -145,6 +181,7 @@ class Database:
         self._on_answer = on_answer
         self._connection: Any = None
         self._settings: tuple[str, ...] = ()
+        self._deferred: list[bytes] = []
 
     def configure(self, *settings: str) -> None:
         """Give commands that each connection of this object begins with, from the next use on."""
@@ -181,6 +218,7 @@ class Database:
     def close(self) -> None:
         """Close the connection; what was not committed is gone."""
         connection, self._connection = self._connection, None
+        self._deferred.clear()
         if connection is not None:
             connection.close()
 
@@ -191,7 +229,7 @@ class Database:
         When COMMIT itself is cut off nobody knows whether it took place: StoreUnavailable, and the stored position
         tells the next run.
         """
-        self.execute("BEGIN")
+        self._deferred = [BEGIN]
         try:
             yield
             self.execute("COMMIT")
@@ -200,6 +238,10 @@ class Database:
             raise
 
     def _roll_back(self) -> None:
+        has_begun = self._deferred[:1] != [BEGIN]
+        self._deferred.clear()
+        if not has_begun:
+            return
         connection = self._connection
         if connection is None or connection.closed:
             self._connection = None
@@ -212,13 +254,20 @@ class Database:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Run a block that may be refused (RowRefused) without its transaction: the block alone is undone."""
-        self.execute("SAVEPOINT attempt")
+        if self._deferred:
+            # Were one of these refused it would not be the block's fault.
+            self.execute("SAVEPOINT attempt")
+        else:
+            self._deferred.append(SAVEPOINT)
         try:
             yield
+            self.execute("RELEASE SAVEPOINT attempt")
         except RowRefused:
-            self.execute("ROLLBACK TO SAVEPOINT attempt")
+            has_begun = self._deferred[:1] != [SAVEPOINT]
+            self._deferred.clear()
+            if has_begun:
+                self.execute("ROLLBACK TO SAVEPOINT attempt")
             raise
-        self.execute("RELEASE SAVEPOINT attempt")
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
@@ -227,41 +276,63 @@ class Database:
             yield cursor
         self._on_answer()
 
+    def defer(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run a command together with the next one, before it: what takes a message of its own costs more than it does.
+
+        Only within a transaction. What it gives nobody sees; what is wrong with it the next one raises.
+        """
+        with _translated(), self.connection().cursor() as cursor:
+            self._deferred.append(cursor.mogrify(sql, parameters or None))
+
+    def _with_deferred(self, cursor: Any, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> bytes:
+        """Give a command behind those that were deferred."""
+        command = b"; ".join([*self._deferred, cursor.mogrify(sql, parameters or None)])
+        self._deferred.clear()
+        return command
+
     def execute(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> int:
         """Run one command; give the number of rows that it touched."""
         with self._cursor() as cursor:
-            cursor.execute(sql, parameters or None)
+            cursor.execute(self._with_deferred(cursor, sql, parameters))
             return int(cursor.rowcount)
 
     def fetch(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Run one query; give its rows."""
         with self._cursor() as cursor:
-            cursor.execute(sql, parameters or None)
+            cursor.execute(self._with_deferred(cursor, sql, parameters))
             return list(cursor.fetchall())
 
     def fetch_dicts(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[dict[str, Any]]:
         """Run one query; give its rows by column name."""
         with self._cursor() as cursor:
-            cursor.execute(sql, parameters or None)
+            cursor.execute(self._with_deferred(cursor, sql, parameters))
             names = [column.name for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-    def execute_values(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Run `INSERT … VALUES %s …` for all rows at once."""
-        with self._cursor() as cursor:
-            psycopg2.extras.execute_values(cursor, sql, rows, page_size=max(len(rows), 1))
 
     def copy(self, into: CopyInto, rows: Iterable[Sequence[Any]]) -> None:
         """Run `COPY … FROM STDIN` (text format) with the rows."""
         with self._cursor() as cursor:
             names, data = copy_data(into.columns, rows)
-            cursor.copy_expert(f"COPY {into.table} ({', '.join(names)}) FROM STDIN", io.BytesIO(data), 1 << 18)
+            command = self._with_deferred(cursor, f"COPY {into.table} ({', '.join(names)}) FROM STDIN")
+            cursor.copy_expert(command, io.BytesIO(data), 1 << 18)
 
     def copy_text(self, into: CopyInto, lines: Iterable[str]) -> None:
         """Run `COPY … FROM STDIN` with rows that are lines of its text format already."""
         data = ("\n".join(lines) + "\n").encode()
         with self._cursor() as cursor:
-            cursor.copy_expert(f"COPY {into.table} ({', '.join(into.columns)}) FROM STDIN", io.BytesIO(data), 1 << 18)
+            command = self._with_deferred(cursor, f"COPY {into.table} ({', '.join(into.columns)}) FROM STDIN")
+            cursor.copy_expert(command, io.BytesIO(data), 1 << 18)
+
+
+def json_rows(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Give rows as json_populate_recordset takes them.
+
+    >>> json_rows(["a", "b"], [(1, None), (2, "c")])
+    '[{"a": 1}, {"a": 2, "b": "c"}]'
+    """
+    return json.dumps(
+        [{name: value for name, value in zip(names, row, strict=True) if value is not None} for row in rows]
+    )
 
 
 def copy_data(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list[str], bytes]:

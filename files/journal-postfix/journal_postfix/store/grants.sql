@@ -65,7 +65,7 @@ BEGIN
             ('FUNCTION mail_legs', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
             ('FUNCTION mail_leaves', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
             ('FUNCTION mail_links', 'EXECUTE', 'EXECUTE', 'EXECUTE'),
-            ('DATABASE ' || quote_ident(current_database()), 'CONNECT, TEMPORARY', 'CONNECT', 'CONNECT'),
+            ('DATABASE ' || quote_ident(current_database()), 'CONNECT', 'CONNECT', 'CONNECT'),
             ('SCHEMA ' || quote_ident(current_schema()), 'USAGE', 'USAGE', 'USAGE')
         ) AS held (thing, daemon, cleanup, reader)
         CROSS JOIN LATERAL (VALUES

@@ -36,9 +36,12 @@ class Heartbeat(NamedTuple):
 
 
 def lock_hosts(database: Database, hosts: Iterable[str]) -> None:
-    """Keep other writers off these hosts until the transaction ends; by few locks, for a log may name any number."""
+    """Keep other writers off these hosts from the next command on until the transaction ends.
+
+    By few locks, for a log may name any number of hosts.
+    """
     for number in sorted({crc32(host.encode("utf-8", "surrogatepass")) % HOST_LOCKS for host in hosts}):
-        database.execute("SELECT pg_advisory_xact_lock(%s, %s)", (HOST_LOCK, number))
+        database.defer("SELECT pg_advisory_xact_lock(%s, %s)", (HOST_LOCK, number))
 
 
 def record_gaps(database: Database, input_id: int, gaps: Iterable[Gap], last_time: float | None) -> None:
@@ -49,7 +52,7 @@ def record_gaps(database: Database, input_id: int, gaps: Iterable[Gap], last_tim
     for gap in gaps:
         ends = gap.ends if gap.ends is not None else (last_time or 0.0)
         begins = min(ends, next((time for time in (gap.begins, last_time) if time is not None), ends))
-        database.execute(
+        database.defer(
             "INSERT INTO input_missing (input_id, kind, host, unit, began, ended, lines) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s)",
             (

@@ -16,7 +16,7 @@ from ..message import LogMessage
 from ..neighbour import COLUMNS as NEIGHBOUR_COLUMNS
 from ..verp import undo_verp
 from .closing import SILENT
-from .database import CopyInto, seconds, timestamp
+from .database import CopyInto, Statement, seconds, timestamp
 
 FROM_TIMES: Final = ("queued", "expired", "hold_changed")
 FROM_TEXTS: Final = (
@@ -98,26 +98,32 @@ COPY_ATTEMPT: Final = CopyInto("delivery_attempt", ("mail_id", "recipient_key", 
 COPY_EVENT: Final = CopyInto("mail_event", ("mail_id", '"time"', "component", "action", "linked_queue_id", "detail"))
 COPY_NOQUEUE: Final = CopyInto("noqueue", ("server_id", '"time"', *NOQUEUE_COLUMNS))
 COPY_NEIGHBOUR_EVENT: Final = CopyInto("neighbour_event", ("host", '"time"', *NEIGHBOUR_COLUMNS))
-COPY_CHANGED_FROM: Final = CopyInto("changed_from", FROM_ALL)
-COPY_CHANGED_TO: Final = CopyInto("changed_to", TO_ALL)
-CLEAR_CHANGED_FROM: Final = "DELETE FROM changed_from"
-CLEAR_CHANGED_TO: Final = "DELETE FROM changed_to"
-UPDATE_FROM: Final = (
-    f"UPDATE delivery_from AS f SET {_assignments(FROM_MUTABLE)} FROM changed_from AS c WHERE f.mail_id = c.mail_id"  # noqa: S608
-)
-UPDATE_TO: Final = (
-    f"UPDATE delivery_to AS t SET {_assignments(TO_MUTABLE)} FROM changed_to AS c "  # noqa: S608
-    "WHERE t.mail_id = c.mail_id AND t.recipient_key = c.recipient_key"
-)
-LOAD_FROM: Final = (
+LOAD_FROM: Final = Statement(
+    "load_from",
+    ("integer[]", "text[]", "timestamptz"),
     f"SELECT {_names(FROM_ALL)} FROM delivery_from "  # noqa: S608
-    "JOIN unnest(%s::integer[], %s::text[]) AS k (server_id, queue_id) USING (server_id, queue_id) "
+    "JOIN unnest($1, $2) AS k (server_id, queue_id) USING (server_id, queue_id) "
     # What ended long before the batch owns none of its lines; but a long queue id is never used again.
-    "WHERE ended IS NULL OR coalesce(last_seen, ended) >= %s OR strpos(queue_id, 'z') > 10"
+    "WHERE ended IS NULL OR coalesce(last_seen, ended) >= $3 OR strpos(queue_id, 'z') > 10",
 )
-LOAD_TO: Final = (
+LOAD_TO: Final = Statement(
+    "load_to",
+    ("bigint[]", "bigint[]"),
     f"SELECT {_names(TO_ALL)} FROM delivery_to "  # noqa: S608
-    "JOIN unnest(%s::bigint[], %s::bigint[]) AS k (mail_id, recipient_key) USING (mail_id, recipient_key)"
+    "JOIN unnest($1, $2) AS k (mail_id, recipient_key) USING (mail_id, recipient_key)",
+)
+UPDATE_FROM: Final = Statement(
+    "update_from",
+    ("json",),
+    f"UPDATE delivery_from AS f SET {_assignments(FROM_MUTABLE)} "  # noqa: S608
+    "FROM json_populate_recordset(NULL::delivery_from, $1) AS c WHERE f.mail_id = c.mail_id",
+)
+UPDATE_TO: Final = Statement(
+    "update_to",
+    ("json",),
+    f"UPDATE delivery_to AS t SET {_assignments(TO_MUTABLE)} "  # noqa: S608
+    "FROM json_populate_recordset(NULL::delivery_to, $1) AS c "
+    "WHERE t.mail_id = c.mail_id AND t.recipient_key = c.recipient_key",
 )
 
 

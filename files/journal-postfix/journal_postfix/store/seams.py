@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from ..message import LogMessage
 from .batch import Batch, InputPosition
-from .database import Database, timestamp
+from .database import Database, Statement, timestamp
 
 SECOND: Final = 10  # all times here are whole tenths
 WITHIN: Final = 2 * SECOND
@@ -160,25 +160,51 @@ def _ranges(times: Sequence[int]) -> Iterator[tuple[int, int]]:
 # ---- in the database
 
 _IN_RANGES: Final = (
-    "FROM unnest(%s::timestamptz[], %s::timestamptz[]) AS r (first_time, last_time) INNER JOIN input_told AS t "
-    "ON t.host = %s AND t.ended >= r.first_time AND t.began <= r.last_time "
+    "FROM unnest($1, $2) AS r (first_time, last_time) INNER JOIN input_told AS t "
+    "ON t.host = $3 AND t.ended >= r.first_time AND t.began <= r.last_time "
     f"AND t.ended <= r.last_time + INTERVAL '{2 * SPAN // SECOND} seconds' "
 )
-_TOLD_BY_OTHERS: Final = (
-    f"SELECT t.input_told_id, t.base, t.told {_IN_RANGES} WHERE t.input_id <> %s AND (t.is_journal OR %s)"
+_TOLD_BY_OTHERS: Final = Statement(
+    "told_by_others",
+    ("timestamptz[]", "timestamptz[]", "text", "bigint", "boolean"),
+    f"SELECT t.input_told_id, t.base, t.told {_IN_RANGES} WHERE t.input_id <> $4 AND (t.is_journal OR $5)",
 )
-_LEFT_OUT: Final = f"SELECT t.input_told_id, t.base, t.left_out {_IN_RANGES} WHERE t.input_id = %s"
+_LEFT_OUT: Final = Statement(
+    "left_out",
+    ("timestamptz[]", "timestamptz[]", "text", "bigint"),
+    f"SELECT t.input_told_id, t.base, t.left_out {_IN_RANGES} WHERE t.input_id = $4",
+)
+_GROWING: Final = Statement(
+    "growing",
+    ("bigint", "text", "integer"),
+    "SELECT input_told_id, base, began, ended FROM input_told WHERE input_told_id = ("
+    "SELECT max(input_told_id) FROM input_told WHERE input_id = $1 AND host = $2) "
+    "AND octet_length(told) + octet_length(left_out) <= $3",
+)
+_GROW: Final = Statement(
+    "grow",
+    ("timestamptz", "timestamptz", "bytea", "bytea", "bigint"),
+    "UPDATE input_told SET began = $1, ended = $2, told = told || $3, left_out = left_out || $4 "
+    "WHERE input_told_id = $5",
+)
+_BEGIN: Final = Statement(
+    "begin_told",
+    ("bigint", "boolean", "text", "timestamptz", "timestamptz", "timestamptz", "bytea", "bytea"),
+    "INSERT INTO input_told (input_id, is_journal, host, base, began, ended, told, left_out) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+)
+STATEMENTS: Final = (_TOLD_BY_OTHERS, _LEFT_OUT, _GROWING, _GROW, _BEGIN)
 
 
 def _fetch(
-    database: Database, query: str, host: str, ranges: Sequence[tuple[int, int]], own: Sequence[Any]
+    database: Database, query: Statement, host: str, ranges: Sequence[tuple[int, int]], own: Sequence[Any]
 ) -> dict[int, tuple[int, Any]]:
     """Give base and packed lines of the rows about these times, by their number; `own` are the last parameters."""
     rows = {}
     for some in range(0, len(ranges), LOOK_UPS):
         chunk = ranges[some : some + LOOK_UPS]
         bounds = [[_timestamp(bound[side]) for bound in chunk] for side in (0, 1)]
-        for number, base, packed in database.fetch(query, (*bounds, host, *own)):
+        for number, base, packed in database.fetch(query.command, (*bounds, host, *own)):
             rows[number] = (round(base.timestamp() * SECOND), packed)
     return rows
 
@@ -245,16 +271,9 @@ def _record(
     for row in rows:
         if row.number:
             _, began, ended, told, left_out = row.columns()
-            database.execute(
-                "UPDATE input_told SET began = %s, ended = %s, told = told || %s, left_out = left_out || %s "
-                "WHERE input_told_id = %s",
-                (began, ended, told, left_out, row.number),
-            )
-    new = [(begins.input_id, begins.is_journal, host, *row.columns()) for row in rows if not row.number]
-    if new:
-        database.execute_values(
-            "INSERT INTO input_told (input_id, is_journal, host, base, began, ended, told, left_out) VALUES %s", new
-        )
+            database.defer(_GROW.command, (began, ended, told, left_out, row.number))
+        else:
+            database.defer(_BEGIN.command, (begins.input_id, begins.is_journal, host, *row.columns()))
 
 
 def _end_of_row(times: Sequence[int], place: int, base: int) -> int:
@@ -266,12 +285,8 @@ def _end_of_row(times: Sequence[int], place: int, base: int) -> int:
 
 def _growing_row(database: Database, begins: InputPosition, host: str, count: int) -> _Row | None:
     """Give the newest row if it may take so many lines more."""
-    rows = database.fetch(
-        "SELECT input_told_id, base, began, ended FROM input_told WHERE input_told_id = ("
-        "SELECT max(input_told_id) FROM input_told WHERE input_id = %s AND host = %s) "
-        "AND octet_length(told) + octet_length(left_out) <= %s",
-        (begins.input_id, host, (GROWING_LINES - count) * PACKED.size),
-    )
+    room = (GROWING_LINES - count) * PACKED.size
+    rows = database.fetch(_GROWING.command, (begins.input_id, host, room))
     for number, *times in rows:
         base, began, ended = (round(time.timestamp() * SECOND) for time in times)
         return _Row(number, base, began, ended)

@@ -5,37 +5,37 @@ committed, so a kill at any moment costs the work of one batch and no line. The 
 batch's hosts and by comparing the stored position with the one the batch was read from: two programs that read the same
 input cannot both store it.
 
-What is new is COPYed, what was open already is changed by one UPDATE from a temporary table per target. A row that the
-database refuses is found by halving, set aside with its lines, and the rest is stored.
+What is new is COPYed, what was open already is changed by one UPDATE per target. All is written at once; where the
+database refuses a row, anew: then it is found by halving, set aside with its lines, and the rest is stored.
+
+A small batch costs what its statements cost: so they are prepared, and those that give nothing wait for the next one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from ..errors import InputBusyError, StoreError
 from ..extract import Effect
 from ..merge import IN_DELIVERY_S, LATE_S, QueueEntries, QueueEntry, recipient_key
 from ..session import Sessions
 from .batch import Batch, Group, InputPosition, Unit, printable_host
-from .database import WAIT_SETTINGS, CopyInto, Database, RowRefused, timestamp
-from .health import count_server_events
+from .database import WAIT_SETTINGS, CopyInto, Database, RowRefused, Statement, insert_rows, json_rows, timestamp
+from .health import COUNT_EVENTS, count_server_events
 from .inputs import keep_forged, lock_hosts, record_gaps
 from .prepared import PreparedBatch, Told, load_anew, prepared_state, write_prepared
 from .rows import (
-    CLEAR_CHANGED_FROM,
-    CLEAR_CHANGED_TO,
     COPY_ATTEMPT,
-    COPY_CHANGED_FROM,
-    COPY_CHANGED_TO,
     COPY_EVENT,
     COPY_FROM,
     COPY_NEIGHBOUR_EVENT,
     COPY_NOQUEUE,
     COPY_TO,
+    FROM_ALL,
     LOAD_FROM,
     LOAD_TO,
+    TO_ALL,
     UPDATE_FROM,
     UPDATE_TO,
     attempt_row,
@@ -47,10 +47,10 @@ from .rows import (
     noqueue_row,
     to_row,
 )
+from .seams import STATEMENTS as SEAM_STATEMENTS
 from .seams import leave_out_known
+from .sessions import STATEMENTS as SESSION_STATEMENTS
 from .sessions import keep_sessions, load_sessions
-
-Row = TypeVar("Row")
 
 # Every query of the writer finds its rows by key. While an import fills the tables their statistics lag behind, and
 # a plan that scans a table costs more with every batch: leave the planner no such choice.
@@ -59,8 +59,51 @@ WRITER_SETTINGS: Final = (
     "SET enable_seqscan = off",
     "SET enable_hashjoin = off",
     "SET enable_mergejoin = off",
-    "CREATE TEMPORARY TABLE changed_from (LIKE delivery_from) ON COMMIT DELETE ROWS",
-    "CREATE TEMPORARY TABLE changed_to (LIKE delivery_to) ON COMMIT DELETE ROWS",
+    "SET plan_cache_mode = force_generic_plan",
+)
+ADVANCE: Final = Statement(
+    "advance",
+    ("text", "bigint", "text", "timestamptz", "bigint", "bigint", "bigint"),
+    "UPDATE input_position SET name = $1, position = $2, cursor = $3, last_time = $4, lines = lines + $5, "
+    "updated = now() WHERE input_id = $6 AND position = $7 RETURNING (SELECT max(step) FROM schema_step)",
+)
+_COUNTER_COLUMNS: Final = ("host", "component", "action", "lines", "last_time")
+COUNT_LINES: Final = insert_rows(
+    "count_lines",
+    "line_counter",
+    _COUNTER_COLUMNS,
+    "(host, component, action) DO UPDATE SET lines = line_counter.lines + excluded.lines, "
+    "last_time = greatest(line_counter.last_time, excluded.last_time)",
+)
+_UNKNOWN_COLUMNS: Final = (
+    "host",
+    "component",
+    "shape",
+    "lines",
+    "first_time",
+    "last_time",
+    "identifier",
+    "sample",
+)
+KEEP_UNKNOWN: Final = insert_rows(
+    "keep_unknown",
+    "unknown_line",
+    _UNKNOWN_COLUMNS,
+    "(host, component, shape) DO UPDATE SET lines = unknown_line.lines + excluded.lines, "
+    "first_time = least(unknown_line.first_time, excluded.first_time), "
+    "last_time = greatest(unknown_line.last_time, excluded.last_time)",
+)
+STATEMENTS: Final = (
+    ADVANCE,
+    COUNT_LINES,
+    KEEP_UNKNOWN,
+    COUNT_EVENTS,
+    LOAD_FROM,
+    LOAD_TO,
+    UPDATE_FROM,
+    UPDATE_TO,
+    *SESSION_STATEMENTS,
+    *SEAM_STATEMENTS,
 )
 
 # Shapes of unknown lines kept per host; whoever can write to syslog could otherwise fill the database.
@@ -71,6 +114,10 @@ OTHER_SHAPE: Final = "(other)"
 MAX_INSTANCES: Final = 200
 
 
+# So many numbers for mails are fetched at once.
+MAIL_IDS: Final = 100
+
+
 class Stored(NamedTuple):
     """What a batch has done to the tables."""
 
@@ -78,6 +125,10 @@ class Stored(NamedTuple):
     recipients: int
     rejected: int
     set_aside: int
+
+
+Refused = list[tuple[list[int], str]]
+"""Lines whose row was refused, and why."""
 
 
 class _Evidence(NamedTuple):
@@ -101,10 +152,12 @@ class Writer:
     def __init__(self, database: Database, verp_marker: str | None = None) -> None:
         self.database = database
         self._verp_marker = verp_marker
-        database.configure(*WRITER_SETTINGS)
+        database.configure(*WRITER_SETTINGS, *[statement.prepare for statement in STATEMENTS])
         self.server_ids: dict[tuple[str, str], int] = {}
         """By host and instance: those of the batch at hand, and of those before."""
         self._step: int | None = None
+        self._mail_ids: list[int] = []
+        """Not given to any mail yet."""
 
     def store(
         self, batch: Batch, begins: InputPosition | None, ends_at: int, last_time: float | None, cursor: str | None
@@ -113,7 +166,6 @@ class Writer:
         database = self.database
         self._know_servers(batch)
         with database.transaction():
-            self._see_to_schema()
             lock_hosts(database, {host for host, _, _ in batch.counters})
             if begins is not None:
                 self._advance(begins, ends_at, last_time, cursor, len(batch))
@@ -121,7 +173,7 @@ class Writer:
                 if leave_out_known(database, batch, begins):
                     # What is left may need the servers anew.
                     self._know_servers(batch)
-            refused: list[tuple[list[int], str]] = []
+            refused: Refused = []
             stored = self._store_prepared(batch, refused) or self._store_units(batch.units, batch, refused)
             self._copy(COPY_NEIGHBOUR_EVENT, _neighbour_rows(batch), refused)
             self._count(batch)
@@ -129,9 +181,7 @@ class Writer:
             aside = self._set_aside(batch, refused)
         return Stored(*stored, aside)
 
-    def _store_units(
-        self, units: Sequence[Unit], batch: Batch, refused: list[tuple[list[int], str]]
-    ) -> tuple[int, int, int]:
+    def _store_units(self, units: Sequence[Unit], batch: Batch, refused: Refused) -> tuple[int, int, int]:
         """Join, fold and write all that a batch tells; give how many mails, recipients and rejections are new."""
         messages = batch.messages
         processes = dict.fromkeys(
@@ -143,7 +193,7 @@ class Writer:
         entries = self._load(told)
         return self._write(entries, self._fold(told, entries), refused)
 
-    def _store_prepared(self, batch: Batch, refused: list[tuple[list[int], str]]) -> tuple[int, int, int] | None:
+    def _store_prepared(self, batch: Batch, refused: Refused) -> tuple[int, int, int] | None:
         """Store what was made ready, and the rest; None if it was not, or is not to be used: the batch has units then.
 
         Of what was made ready no single row can be set aside: it is all written or nothing.
@@ -186,29 +236,28 @@ class Writer:
             found = self.database.fetch(find, (host, instance))
         return found[0][0] if found else None
 
-    def _see_to_schema(self) -> None:
-        """Raise StoreError if the schema was changed while this program was connected: it is the older one's."""
-        step = self.database.fetch("SELECT max(step) FROM schema_step")[0][0]
-        if self._step is None:
-            self._step = step
-        elif self._step != step:
-            raise StoreError(
-                f"database: its schema was changed (step {self._step} to {step}) while this program was connected; "
-                "start the program that belongs to it"
-            )
-
     def _advance(
         self, begins: InputPosition, ends_at: int, last_time: float | None, cursor: str | None, lines: int
     ) -> None:
-        moved = self.database.execute(
-            "UPDATE input_position SET name = %s, position = %s, cursor = %s, last_time = %s, lines = lines + %s, "
-            "updated = now() WHERE input_id = %s AND position = %s",
+        moved = self.database.fetch(
+            ADVANCE.command,
             (begins.name, ends_at, cursor, timestamp(last_time or None), lines, begins.input_id, begins.position),
         )
         if not moved:
             raise InputBusyError(
                 f"{begins.name}: another process has stored from it in the meantime; nothing was stored twice, "
                 "wait until it is done and start again"
+            )
+        self._see_to_schema(moved[0][0])
+
+    def _see_to_schema(self, step: int) -> None:
+        """Raise StoreError if the schema was changed while this program was connected: it is the older one's."""
+        if self._step is None:
+            self._step = step
+        elif self._step != step:
+            raise StoreError(
+                f"database: its schema was changed (step {self._step} to {step}) while this program was connected; "
+                "start the program that belongs to it"
             )
 
     # Loading what the fold begins with.
@@ -247,7 +296,7 @@ class Writer:
             return []
         servers, queue_ids = [key[0] for key in keys], [key[1] for key in keys]
         since = timestamp(first - IN_DELIVERY_S - LATE_S)
-        return [load_entry(row) for row in self.database.fetch(LOAD_FROM, (servers, queue_ids, since))]
+        return [load_entry(row) for row in self.database.fetch(LOAD_FROM.command, (servers, queue_ids, since))]
 
     def load_recipients(self, told: list[Told], entries: list[QueueEntry]) -> None:
         """Load those recipients of stored entries that something is told about."""
@@ -262,7 +311,7 @@ class Writer:
         if not pairs:
             return
         by_id = {entry.mail_id: entry for entry in entries}
-        for row in self.database.fetch(LOAD_TO, ([pair[0] for pair in pairs], [pair[1] for pair in pairs])):
+        for row in self.database.fetch(LOAD_TO.command, ([pair[0] for pair in pairs], [pair[1] for pair in pairs])):
             mail_id, key, recipient = load_recipient(row)
             by_id[mail_id].recipients[key] = recipient
 
@@ -279,19 +328,32 @@ class Writer:
 
     # Writing what it ends with.
 
-    def _write(
-        self, entries: QueueEntries, noqueue: list[_Evidence], refused: list[tuple[list[int], str]]
-    ) -> tuple[int, int, int]:
+    def _write(self, entries: QueueEntries, noqueue: list[_Evidence], refused: Refused) -> tuple[int, int, int]:
+        """Write what was folded; give how many mails, recipients and rejections are new."""
         changed = entries.changed()
+        if not changed and not noqueue:
+            return 0, 0, 0
         new = [entry for entry in changed if not entry.stored]
         for entry, mail_id in zip(new, self.new_mail_ids(len(new)), strict=True):
             entry.mail_id = mail_id
-        lost = self._copy(
-            COPY_FROM, [_Evidence(from_row(entry, self._verp_marker), entry.lines) for entry in new], refused
-        )
+        try:
+            with self.database.savepoint():
+                return self._write_rows(changed, noqueue, None)
+        except RowRefused:
+            return self._write_rows(changed, noqueue, refused)
+
+    def _write_rows(
+        self, changed: list[QueueEntry], noqueue: list[_Evidence], refused: Refused | None
+    ) -> tuple[int, int, int]:
+        """Write these; what is `refused` is added to that, RowRefused is raised without it."""
+        new_from: list[_Evidence] = []
+        old_from: list[_Evidence] = []
+        for entry in changed:
+            row = from_row(entry, self._verp_marker)
+            (old_from if entry.stored else new_from).append(_Evidence(row, entry.lines))
+        lost = self._copy(COPY_FROM, new_from, refused)
         missing = {evidence.row[0] for evidence in lost}
-        old = [_Evidence(from_row(entry, self._verp_marker), entry.lines) for entry in changed if entry.stored]
-        self._update((CLEAR_CHANGED_FROM, UPDATE_FROM), COPY_CHANGED_FROM, old, refused)
+        self._update(UPDATE_FROM, FROM_ALL, old_from, refused)
 
         new_to: list[_Evidence] = []
         old_to: list[_Evidence] = []
@@ -310,49 +372,45 @@ class Writer:
         missing_to = {tuple(evidence.row[:2]) for evidence in lost_to}
         if missing_to:
             attempts = [evidence for evidence in attempts if tuple(evidence.row[:2]) not in missing_to]
-        self._update((CLEAR_CHANGED_TO, UPDATE_TO), COPY_CHANGED_TO, old_to, refused)
+        self._update(UPDATE_TO, TO_ALL, old_to, refused)
         self._copy(COPY_ATTEMPT, attempts, refused)
         self._copy(COPY_EVENT, events, refused)
         lost_noqueue = self._copy(COPY_NOQUEUE, noqueue, refused)
-        return len(new) - len(lost), len(new_to) - len(lost_to), len(noqueue) - len(lost_noqueue)
+        return len(new_from) - len(lost), len(new_to) - len(lost_to), len(noqueue) - len(lost_noqueue)
 
     def new_mail_ids(self, count: int) -> list[int]:
         """Give numbers for so many new mails."""
-        query = "SELECT nextval('delivery_from_mail_id_seq') FROM generate_series(1, %s)"
-        return [mail_id for (mail_id,) in self.database.fetch(query, (count,))] if count else []
+        missing = count - len(self._mail_ids)
+        if missing > 0:
+            query = "SELECT nextval('delivery_from_mail_id_seq') FROM generate_series(1, %s)"
+            numbers = self.database.fetch(query, (max(missing, MAIL_IDS),))
+            self._mail_ids += [mail_id for (mail_id,) in numbers]
+        given, self._mail_ids = self._mail_ids[:count], self._mail_ids[count:]
+        return given
 
     def prepare(self, batch: Batch) -> dict[str, Any] | None:
         """Make a batch ready for its turn, without the database: what a PreparedBatch needs besides the messages."""
         return prepared_state(batch, self._verp_marker)
 
-    def _copy(self, into: CopyInto, rows: list[_Evidence], refused: list[tuple[list[int], str]]) -> list[_Evidence]:
+    def _copy(self, into: CopyInto, rows: list[_Evidence], refused: Refused | None) -> list[_Evidence]:
         """COPY the rows; give those that the database refused."""
         return self._in_halves(rows, lambda part: self.database.copy(into, [row.row for row in part]), refused)
 
     def _update(
-        self,
-        clear_and_update: tuple[str, str],
-        copy: CopyInto,
-        rows: list[_Evidence],
-        refused: list[tuple[list[int], str]],
+        self, statement: Statement, names: Sequence[str], rows: list[_Evidence], refused: Refused | None
     ) -> None:
-        clear, update = clear_and_update
-
         def write(part: list[_Evidence]) -> None:
-            # Empty already, but for the second half of rows that were refused together.
-            self.database.execute(clear)
-            self.database.copy(copy, [row.row for row in part])
-            self.database.execute(update)
+            self.database.defer(statement.command, (json_rows(names, [row.row for row in part]),))
 
         self._in_halves(rows, write, refused)
 
     def _in_halves(
-        self,
-        rows: list[_Evidence],
-        write: Callable[[list[_Evidence]], None],
-        refused: list[tuple[list[int], str]],
+        self, rows: list[_Evidence], write: Callable[[list[_Evidence]], None], refused: Refused | None
     ) -> list[_Evidence]:
         if not rows:
+            return []
+        if refused is None:
+            write(rows)
             return []
         try:
             with self.database.savepoint():
@@ -370,12 +428,7 @@ class Writer:
     def _count(self, batch: Batch) -> None:
         rows = [(*key, lines, timestamp(last)) for key, (lines, last) in sorted(batch.counters.items())]
         if rows:
-            self.database.execute_values(
-                "INSERT INTO line_counter (host, component, action, lines, last_time) VALUES %s "
-                "ON CONFLICT (host, component, action) DO UPDATE SET lines = line_counter.lines + excluded.lines, "
-                "last_time = greatest(line_counter.last_time, excluded.last_time)",
-                rows,
-            )
+            self.database.defer(COUNT_LINES.command, (json_rows(_COUNTER_COLUMNS, rows),))
         for host in sorted({host for host, _, _ in batch.unknown}):
             self._keep_unknown(host, batch)
         count_server_events(self.database, batch)
@@ -401,18 +454,13 @@ class Writer:
                 kept[key].take(group)
             else:
                 kept[key] = group
-        self.database.execute_values(
-            "INSERT INTO unknown_line (host, component, shape, lines, first_time, last_time, identifier, sample) "
-            "VALUES %s ON CONFLICT (host, component, shape) DO UPDATE SET lines = unknown_line.lines + excluded.lines, "
-            "first_time = least(unknown_line.first_time, excluded.first_time), "
-            "last_time = greatest(unknown_line.last_time, excluded.last_time)",
-            [
-                (host, *key, group.lines, timestamp(group.first), timestamp(group.last), group.identifier, group.sample)
-                for key, group in kept.items()
-            ],
-        )
+        rows = [
+            (host, *key, group.lines, timestamp(group.first), timestamp(group.last), group.identifier, group.sample)
+            for key, group in kept.items()
+        ]
+        self.database.defer(KEEP_UNKNOWN.command, (json_rows(_UNKNOWN_COLUMNS, rows),))
 
-    def _set_aside(self, batch: Batch, refused: list[tuple[list[int], str]]) -> int:
+    def _set_aside(self, batch: Batch, refused: Refused) -> int:
         reasons = {line: reason for lines, reason in reversed(refused) for line in lines}
         rows = [*batch.set_aside, *[(batch.messages[line], reason) for line, reason in sorted(reasons.items())]]
         for message, reason in rows:
