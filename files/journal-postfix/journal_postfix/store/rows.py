@@ -16,7 +16,7 @@ from ..message import LogMessage
 from ..neighbour import COLUMNS as NEIGHBOUR_COLUMNS
 from ..verp import undo_verp
 from .closing import SILENT
-from .database import CopyInto, Statement, seconds, timestamp
+from .database import CopyInto, Statement, insert_rows, seconds, timestamp
 
 FROM_TIMES: Final = ("queued", "expired", "hold_changed")
 FROM_TEXTS: Final = (
@@ -88,7 +88,7 @@ def _names(columns: Sequence[str]) -> str:
 
 
 def _assignments(columns: Sequence[str]) -> str:
-    return ", ".join(f"{name} = c.{name}" for name in columns)
+    return ", ".join(f"{name} = excluded.{name}" for name in columns)
 
 
 # Column names below come from the constants above, never from data.
@@ -98,32 +98,29 @@ COPY_ATTEMPT: Final = CopyInto("delivery_attempt", ("mail_id", "recipient_key", 
 COPY_EVENT: Final = CopyInto("mail_event", ("mail_id", '"time"', "component", "action", "linked_queue_id", "detail"))
 COPY_NOQUEUE: Final = CopyInto("noqueue", ("server_id", '"time"', *NOQUEUE_COLUMNS))
 COPY_NEIGHBOUR_EVENT: Final = CopyInto("neighbour_event", ("host", '"time"', *NEIGHBOUR_COLUMNS))
+# Prepared while the tables may still be empty, and planned without their values: so each leaves no choice but to take
+# the keys one by one, and what is stored of each by its index.
 LOAD_FROM: Final = Statement(
     "load_from",
     ("integer[]", "text[]", "timestamptz"),
-    f"SELECT {_names(FROM_ALL)} FROM delivery_from "  # noqa: S608
-    "JOIN unnest($1, $2) AS k (server_id, queue_id) USING (server_id, queue_id) "
+    "SELECT f.* FROM unnest($1, $2) AS k (server_id, queue_id) CROSS JOIN LATERAL ("  # noqa: S608
+    f"SELECT {_names(FROM_ALL)} FROM delivery_from AS f "
+    "WHERE f.server_id = k.server_id AND f.queue_id = k.queue_id "
     # What ended long before the batch owns none of its lines; but a long queue id is never used again.
-    "WHERE ended IS NULL OR coalesce(last_seen, ended) >= $3 OR strpos(queue_id, 'z') > 10",
+    "AND (ended IS NULL OR coalesce(last_seen, ended) >= $3 OR strpos(queue_id, 'z') > 10) OFFSET 0) AS f",
 )
 LOAD_TO: Final = Statement(
     "load_to",
     ("bigint[]", "bigint[]"),
-    f"SELECT {_names(TO_ALL)} FROM delivery_to "  # noqa: S608
-    "JOIN unnest($1, $2) AS k (mail_id, recipient_key) USING (mail_id, recipient_key)",
+    "SELECT t.* FROM unnest($1, $2) AS k (mail_id, recipient_key) CROSS JOIN LATERAL ("  # noqa: S608
+    f"SELECT {_names(TO_ALL)} FROM delivery_to AS t "
+    "WHERE t.mail_id = k.mail_id AND t.recipient_key = k.recipient_key OFFSET 0) AS t",
 )
-UPDATE_FROM: Final = Statement(
-    "update_from",
-    ("json",),
-    f"UPDATE delivery_from AS f SET {_assignments(FROM_MUTABLE)} "  # noqa: S608
-    "FROM json_populate_recordset(NULL::delivery_from, $1) AS c WHERE f.mail_id = c.mail_id",
+UPDATE_FROM: Final = insert_rows(
+    "update_from", "delivery_from", FROM_ALL, f"(mail_id) DO UPDATE SET {_assignments(FROM_MUTABLE)}"
 )
-UPDATE_TO: Final = Statement(
-    "update_to",
-    ("json",),
-    f"UPDATE delivery_to AS t SET {_assignments(TO_MUTABLE)} "  # noqa: S608
-    "FROM json_populate_recordset(NULL::delivery_to, $1) AS c "
-    "WHERE t.mail_id = c.mail_id AND t.recipient_key = c.recipient_key",
+UPDATE_TO: Final = insert_rows(
+    "update_to", "delivery_to", TO_ALL, f"(mail_id, recipient_key) DO UPDATE SET {_assignments(TO_MUTABLE)}"
 )
 
 

@@ -160,27 +160,14 @@ def _ranges(times: Sequence[int]) -> Iterator[tuple[int, int]]:
 # ---- in the database
 
 _IN_RANGES: Final = (
-    "FROM unnest($1, $2) AS r (first_time, last_time) INNER JOIN input_told AS t "
-    "ON t.host = $3 AND t.ended >= r.first_time AND t.began <= r.last_time "
+    "FROM unnest(%s::timestamptz[], %s::timestamptz[]) AS r (first_time, last_time) INNER JOIN input_told AS t "
+    "ON t.host = %s AND t.ended >= r.first_time AND t.began <= r.last_time "
     f"AND t.ended <= r.last_time + INTERVAL '{2 * SPAN // SECOND} seconds' "
 )
-_TOLD_BY_OTHERS: Final = Statement(
-    "told_by_others",
-    ("timestamptz[]", "timestamptz[]", "text", "bigint", "boolean"),
-    f"SELECT t.input_told_id, t.base, t.told {_IN_RANGES} WHERE t.input_id <> $4 AND (t.is_journal OR $5)",
+_TOLD_BY_OTHERS: Final = (
+    f"SELECT t.input_told_id, t.base, t.told {_IN_RANGES} WHERE t.input_id <> %s AND (t.is_journal OR %s)"
 )
-_LEFT_OUT: Final = Statement(
-    "left_out",
-    ("timestamptz[]", "timestamptz[]", "text", "bigint"),
-    f"SELECT t.input_told_id, t.base, t.left_out {_IN_RANGES} WHERE t.input_id = $4",
-)
-_GROWING: Final = Statement(
-    "growing",
-    ("bigint", "text", "integer"),
-    "SELECT input_told_id, base, began, ended FROM input_told WHERE input_told_id = ("
-    "SELECT max(input_told_id) FROM input_told WHERE input_id = $1 AND host = $2) "
-    "AND octet_length(told) + octet_length(left_out) <= $3",
-)
+_LEFT_OUT: Final = f"SELECT t.input_told_id, t.base, t.left_out {_IN_RANGES} WHERE t.input_id = %s"
 _GROW: Final = Statement(
     "grow",
     ("timestamptz", "timestamptz", "bytea", "bytea", "bigint"),
@@ -193,18 +180,18 @@ _BEGIN: Final = Statement(
     "INSERT INTO input_told (input_id, is_journal, host, base, began, ended, told, left_out) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
 )
-STATEMENTS: Final = (_TOLD_BY_OTHERS, _LEFT_OUT, _GROWING, _GROW, _BEGIN)
+STATEMENTS: Final = (_GROW, _BEGIN)
 
 
 def _fetch(
-    database: Database, query: Statement, host: str, ranges: Sequence[tuple[int, int]], own: Sequence[Any]
+    database: Database, query: str, host: str, ranges: Sequence[tuple[int, int]], own: Sequence[Any]
 ) -> dict[int, tuple[int, Any]]:
     """Give base and packed lines of the rows about these times, by their number; `own` are the last parameters."""
     rows = {}
     for some in range(0, len(ranges), LOOK_UPS):
         chunk = ranges[some : some + LOOK_UPS]
         bounds = [[_timestamp(bound[side]) for bound in chunk] for side in (0, 1)]
-        for number, base, packed in database.fetch(query.command, (*bounds, host, *own)):
+        for number, base, packed in database.fetch(query, (*bounds, host, *own)):
             rows[number] = (round(base.timestamp() * SECOND), packed)
     return rows
 
@@ -285,8 +272,12 @@ def _end_of_row(times: Sequence[int], place: int, base: int) -> int:
 
 def _growing_row(database: Database, begins: InputPosition, host: str, count: int) -> _Row | None:
     """Give the newest row if it may take so many lines more."""
-    room = (GROWING_LINES - count) * PACKED.size
-    rows = database.fetch(_GROWING.command, (begins.input_id, host, room))
+    rows = database.fetch(
+        "SELECT input_told_id, base, began, ended FROM input_told WHERE input_told_id = ("
+        "SELECT max(input_told_id) FROM input_told WHERE input_id = %s AND host = %s) "
+        "AND octet_length(told) + octet_length(left_out) <= %s",
+        (begins.input_id, host, (GROWING_LINES - count) * PACKED.size),
+    )
     for number, *times in rows:
         base, began, ended = (round(time.timestamp() * SECOND) for time in times)
         return _Row(number, base, began, ended)

@@ -11,21 +11,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from ..session import SESSION_S, Process, Session, Sessions
-from .database import Database, Statement, insert_rows, json_rows, timestamp
+from .database import Database, insert_rows, json_rows, timestamp
 
 # How much longer than it can be of use a state is kept, so that a log's disorder never meets the cleaning.
 KEEP_S: Final = 2 * SESSION_S
 
-LOAD_SESSIONS: Final = Statement(
-    "load_sessions",
-    ("text[]", "bigint[]"),
-    "SELECT host, pid, last_seen, state FROM process_state JOIN unnest($1, $2) AS k (host, pid) USING (host, pid)",
-)
-END_SESSIONS: Final = Statement(
-    "end_sessions",
-    ("text[]", "bigint[]"),
-    "DELETE FROM process_state AS s USING unnest($1, $2) AS k (host, pid) WHERE s.host = k.host AND s.pid = k.pid",
-)
 _COLUMNS: Final = ("host", "pid", "last_seen", "state")
 KEEP_SESSIONS: Final = insert_rows(
     "keep_sessions",
@@ -33,13 +23,7 @@ KEEP_SESSIONS: Final = insert_rows(
     _COLUMNS,
     "(host, pid) DO UPDATE SET last_seen = excluded.last_seen, state = excluded.state",
 )
-FORGET_SESSIONS: Final = Statement(
-    "forget_sessions",
-    ("text[]", "timestamptz[]"),
-    "DELETE FROM process_state AS s USING unnest($1, $2) AS k (host, before) "
-    "WHERE s.host = k.host AND s.last_seen < k.before",
-)
-STATEMENTS: Final = (LOAD_SESSIONS, END_SESSIONS, KEEP_SESSIONS, FORGET_SESSIONS)
+STATEMENTS: Final = (KEEP_SESSIONS,)
 
 
 def load_sessions(database: Database, processes: Iterable[Process]) -> Iterable[tuple[Process, Session]]:
@@ -51,7 +35,12 @@ def load_sessions(database: Database, processes: Iterable[Process]) -> Iterable[
         pids.append(pid)
     if not hosts:
         return
-    for host, pid, last_seen, state in database.fetch(LOAD_SESSIONS.command, (hosts, pids)):
+    rows = database.fetch(
+        "SELECT host, pid, last_seen, state FROM process_state "
+        "JOIN unnest(%s::text[], %s::bigint[]) AS k (host, pid) USING (host, pid)",
+        (hosts, pids),
+    )
+    for host, pid, last_seen, state in rows:
         yield (host, pid), Session.from_plain(json.loads(state), last_seen.timestamp())
 
 
@@ -59,7 +48,11 @@ def keep_sessions(database: Database, sessions: Sessions) -> None:
     """Keep what has changed, and throw away what can be of no use any more, by each host's own clock."""
     if sessions.ended:
         ended = sorted(sessions.ended)
-        database.defer(END_SESSIONS.command, ([host for host, _ in ended], [pid for _, pid in ended]))
+        database.defer(
+            "DELETE FROM process_state AS s USING unnest(%s::text[], %s::bigint[]) AS k (host, pid) "
+            "WHERE s.host = k.host AND s.pid = k.pid",
+            ([host for host, _ in ended], [pid for _, pid in ended]),
+        )
     rows = []
     newest: dict[str, float] = {}
     for (host, pid), session in sessions.changed():
@@ -67,5 +60,8 @@ def keep_sessions(database: Database, sessions: Sessions) -> None:
         newest[host] = max(session.last_seen, newest.get(host, session.last_seen))
     if rows:
         database.defer(KEEP_SESSIONS.command, (json_rows(_COLUMNS, sorted(rows)),))
-        before = [timestamp(time - KEEP_S) for time in newest.values()]
-        database.defer(FORGET_SESSIONS.command, (list(newest), before))
+        database.defer(
+            "DELETE FROM process_state AS s USING unnest(%s::text[], %s::timestamptz[]) AS k (host, before) "
+            "WHERE s.host = k.host AND s.last_seen < k.before",
+            (list(newest), [timestamp(time - KEEP_S) for time in newest.values()]),
+        )

@@ -5,7 +5,7 @@ committed, so a kill at any moment costs the work of one batch and no line. The 
 batch's hosts and by comparing the stored position with the one the batch was read from: two programs that read the same
 input cannot both store it.
 
-What is new is COPYed, what was open already is changed by one UPDATE per target. All is written at once; where the
+What is new is COPYed, what was open already is changed by one upsert per target. All is written at once; where the
 database refuses a row, anew: then it is found by halving, set aside with its lines, and the rest is stored.
 
 A small batch costs what its statements cost: so they are prepared, and those that give nothing wait for the next one.
@@ -396,11 +396,9 @@ class Writer:
         """COPY the rows; give those that the database refused."""
         return self._in_halves(rows, lambda part: self.database.copy(into, [row.row for row in part]), refused)
 
-    def _update(
-        self, statement: Statement, names: Sequence[str], rows: list[_Evidence], refused: Refused | None
-    ) -> None:
+    def _update(self, upsert: Statement, names: Sequence[str], rows: list[_Evidence], refused: Refused | None) -> None:
         def write(part: list[_Evidence]) -> None:
-            self.database.defer(statement.command, (json_rows(names, [row.row for row in part]),))
+            self.database.defer(upsert.command, (json_rows(names, [row.row for row in part]),))
 
         self._in_halves(rows, write, refused)
 
