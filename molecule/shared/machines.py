@@ -102,11 +102,19 @@ def names(hosts: Iterable[str]) -> list[str]:
     return [host for host in hosts if wanted == [""] or host in wanted]
 
 
-def playbook(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run one of the project's playbooks on the scenario's machines."""
+def start_playbook(name: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start one of the project's playbooks on the scenario's machines."""
     root = Path(__file__).resolve().parents[2]
     inventory = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
     command = ["ansible-playbook", "-i", str(inventory), str(root / "playbooks" / name), *arguments]
     # Not Molecule's configuration, which lies elsewhere: an administrator has the checkout's.
     environment = {**os.environ, "ANSIBLE_CONFIG": str(root / "ansible.cfg"), "NO_COLOR": "1", "COLUMNS": "10000"}
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=root, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def playbook(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the project's playbooks to its end."""
+    with start_playbook(name, *arguments) as started:
+        said, complained = started.communicate()
+    return subprocess.CompletedProcess(started.args, started.returncode, said, complained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,17 @@ def test_every_variable_has_a_spec_with_its_default() -> None:
             assert specified.setdefault(name, option["default"]) == option["default"]
             assert option["description"]
     assert specified == DEFAULTS
+
+
+def test_truth_is_read_from_text() -> None:
+    """On the command line (-e name=false) and in an inventory of the INI kind, what is true or false is text."""
+    options = {name: option for spec in SPECS.values() for name, option in spec["options"].items()}
+    names = "|".join(name for name, option in options.items() if option["type"] == "bool")
+    paths = [path for folder in ("tasks", "handlers", "vars", "templates") for path in ROLE.glob(f"{folder}/*")]
+    used = [use for path in paths for use in re.findall(rf"\b(?:{names})\b.{{0,7}}", path.read_text(encoding="utf-8"))]
+    assert len(used) > len(names.split("|"))
+    # "is false" stands in a message.
+    assert {use.partition(" ")[2] for use in used} == {"| bool", "is fal"}
 
 
 def test_misspelt_variables_are_looked_for_before_anything_is_done() -> None:

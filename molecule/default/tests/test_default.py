@@ -125,6 +125,11 @@ def test_the_sandbox_is_real(server: Machine) -> None:
     assert server.run(f"nsenter --target {pid} --net cat /proc/net/dev").count(":") == 1
 
 
+def test_mail_goes_first(server: Machine) -> None:
+    assert server.run(f"systemctl show {DAEMON} -P CPUWeight") == "50"
+    assert server.run(f"cat /proc/{server.pid()}/oom_score_adj") == "300"
+
+
 def test_a_daemon_that_is_killed_comes_back(server: Machine) -> None:
     pid = server.pid()
     server.run(f"kill -KILL {pid}")
@@ -153,6 +158,28 @@ def test_postgresql_restarts(server: Machine) -> None:
         lambda: (server.fates(sender), server.fates(later)),
         ({"one@sink.example": "sent"}, {"two@sink.example": "sent"}),
     )
+
+
+def test_a_backup_that_is_restored_catches_up_from_the_journal(server: Machine) -> None:
+    """As the role's README says it is done."""
+    rights = "SELECT datacl FROM pg_database WHERE datname = 'journal_postfix'"
+    granted = server.sql(rights)
+    assert "journal_postfix_daemon=Tc/" in granted
+    before, _ = server.send("one@sink.example")
+    until(lambda: server.fates(before), {"one@sink.example": "sent"})
+    server.run("runuser -u postgres -- pg_dump -Fc -f /tmp/backup journal_postfix")
+    after, _ = server.send("two@sink.example")
+    until(lambda: server.fates(after), {"two@sink.example": "sent"})
+    server.run(f"systemctl stop {DAEMON}")
+    server.run("runuser -u postgres -- dropdb journal_postfix")
+    server.run("runuser -u postgres -- pg_restore --create --dbname=postgres /tmp/backup")
+    server.run(f"systemctl start {DAEMON}")
+    until(
+        lambda: (server.fates(before), server.fates(after)),
+        ({"one@sink.example": "sent"}, {"two@sink.example": "sent"}),
+    )
+    assert len(server.search("--sender", before)) == 1
+    assert server.sql(rights) == granted
 
 
 def test_the_cleanup_deletes_what_is_old_and_only_that(server: Machine) -> None:

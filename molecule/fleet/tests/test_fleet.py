@@ -1,4 +1,7 @@
-"""Several mail servers, one database over TLS: one search finds a mail on all its ways, and nothing lies open."""
+"""Several mail servers, one database over TLS: one search finds a mail on all its ways, and nothing lies open.
+
+The tests stand in the order in which they must run: the last one uninstalls.
+"""
 
 from __future__ import annotations
 
@@ -118,3 +121,15 @@ def test_a_database_that_refuses_stops_the_play_before_anything_is_changed(varia
     assert done.returncode != 0
     assert said in " ".join(done.stdout.split())
     assert "changed=0" in done.stdout
+
+
+def test_uninstalling_takes_the_database_from_where_it_is() -> None:
+    """The last one. The mail servers have a PostgreSQL, too: other people's, on another port."""
+    done = playbook("uninstall.yml", "-e", "journal_postfix_uninstall_database=true")
+    assert done.returncode == 0, done.stdout
+    for name in (*MAIL, DATABASE):
+        assert machine(name).fails("getent passwd journal-postfix journal-postfix-cleanup") == ""
+        assert not machine(name).host.file("/etc/journal-postfix").exists
+    databases = machine(DATABASE).run("sudo -u postgres psql -XAtqp 5433 -c 'SELECT datname FROM pg_database'")
+    assert "mail-fates" not in databases.splitlines()
+    assert "journal-postfix" not in machine(DATABASE).run("cat /etc/postgresql/15/main/pg_hba.conf")

@@ -10,12 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from machines import Machine, machine, playbook
+from machines import Machine, machine, playbook, start_playbook, until
 
 STEPS = sorted(
     (Path(__file__).resolve().parents[3] / "files/journal-postfix/journal_postfix/store/steps").glob("*.sql")
 )
 LIBRARY = "/usr/local/lib/journal-postfix"
+IMPORT = "journal-postfix-import.service"
+LINE = "2020-11-23T09:00:00.{:06}+01:00 ju-bookworm postfix/{}[7]: {}"
+REJECT = (
+    "NOQUEUE: reject: RCPT from unknown[192.0.2.7]: 554 5.7.1 <x@example.org>: Relay access denied; "
+    "from=<{}@sender.example> to=<x@example.org> proto=ESMTP helo=<h.example>"
+)
 
 
 @pytest.fixture
@@ -59,21 +65,55 @@ def test_postfix_was_not_restarted(server: Machine) -> None:
     assert not server.host.file("/run/systemd/units/log-rate-limit-burst:postfix@-.service").exists
 
 
-def test_import_stores_log_files_once(server: Machine) -> None:
-    line = "2020-11-23T09:00:00.{:06}+01:00 ju-bookworm postfix/{}[7]: {}"
-    reject = (
-        "NOQUEUE: reject: RCPT from unknown[192.0.2.7]: 554 5.7.1 <x@example.org>: Relay access denied; "
-        "from=<old@sender.example> to=<x@example.org> proto=ESMTP helo=<h.example>"
-    )
+def put_log(server: Machine, name: str, sender: str) -> None:
+    """Write a log file of one rejection, with the rights that Debian gives such."""
     server.run(
-        f"echo '{line.format(1, 'smtpd', reject)}' > /var/log/old/mail.log.1 && "
-        "chown :adm /var/log/old/* && chmod 640 /var/log/old/*"
+        f"echo '{LINE.format(1, 'smtpd', REJECT.format(sender))}' > /var/log/old/{name} && "
+        f"chown :adm /var/log/old/{name} && chmod 640 /var/log/old/{name}"
     )
-    for changed in ("changed=1", "changed=0"):
-        done = playbook("import.yml")
+
+
+def test_import_stores_log_files_once(server: Machine) -> None:
+    put_log(server, "mail.log.2", "old")
+    for changed, *arguments in (
+        ("changed=1",),
+        ("changed=0", "-e", "journal_postfix_import_files=/var/log/old/mail.log.2"),
+    ):
+        done = playbook("import.yml", *arguments)
         assert done.returncode == 0, done.stdout
         assert changed in done.stdout
     assert len(server.search("--sender", "old@sender.example")) == 1
+
+
+def test_an_import_lets_mail_go_first_is_one_at_a_time_and_outlives_its_connection(server: Machine) -> None:
+    put_log(server, "mail.log.1", "later")
+    server.run(
+        "systemd-run --quiet --unit=locked sudo -u postgres psql -Xqd journal_postfix "
+        "-c 'BEGIN; LOCK TABLE schema_step IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)'"
+    )
+    until(lambda: server.sql("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'"), "1")
+    with start_playbook("import.yml") as waiting:
+        try:
+            until(lambda: server.host.service(IMPORT).is_running)
+            pid = server.pid(IMPORT)
+            assert server.run(f"cat /proc/{pid}/oom_score_adj") == "500"
+            assert server.run(f"ps -o ni= -p {pid}").strip() == "10"
+            assert server.run(f"ionice -p {pid}") == "idle"
+            shown = server.run(f"systemctl show {IMPORT} -p CPUWeight -p OOMPolicy")
+            assert sorted(shown.splitlines()) == ["CPUWeight=10", "OOMPolicy=continue"]
+            second = playbook("import.yml")
+            assert second.returncode != 0
+            assert "ju-bookworm: an import is still running" in " ".join(second.stdout.split())
+            # As if the connection had gone.
+            server.run("kill $(pgrep -xo systemd-run)")
+            waiting.communicate(timeout=60)
+            assert server.pid(IMPORT) == pid
+        finally:
+            # Its client's end would not end it.
+            server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'BEGIN; LOCK TABLE%'")
+            waiting.kill()
+    until(lambda: server.host.service(IMPORT).is_running, False)
+    assert len(server.search("--sender", "later@sender.example")) == 1
 
 
 @pytest.mark.parametrize(
@@ -100,6 +140,39 @@ def test_what_is_impossible_stops_the_play_before_anything_is_changed(variables:
     assert "changed=0" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("parameter", "said"),
+    [
+        ("maillog_file=/var/log/postfix.log", "Postfix logs into the file /var/log/postfix.log and"),
+        ("syslog_facility=local1", "Postfix logs with the facility local1"),
+    ],
+)
+def test_a_postfix_that_does_not_log_into_the_journal_stops_the_play(
+    server: Machine, parameter: str, said: str
+) -> None:
+    server.run(f"postconf -e {parameter}")
+    try:
+        done = playbook("site.yml")
+    finally:
+        server.run(f"postconf -X {parameter.partition('=')[0]}")
+    assert done.returncode != 0
+    assert said in " ".join(done.stdout.split())
+    assert "changed=0" in done.stdout
+
+
+def test_a_daemon_that_postgresql_does_not_let_in_is_named(server: Machine) -> None:
+    hba = server.sql("SHOW hba_file")
+    server.run(f"cp -p {hba} /tmp/hba && sed -i '1i local all journal-postfix scram-sha-256' {hba}")
+    server.sql("SELECT pg_reload_conf()")
+    try:
+        done = playbook("site.yml")
+    finally:
+        server.run(f"mv /tmp/hba {hba}")
+        server.sql("SELECT pg_reload_conf()")
+    assert done.returncode != 0
+    assert "ju-bookworm: journal-postfix cannot use the database" in " ".join(done.stdout.split())
+
+
 def test_another_distribution_stops_the_play(server: Machine) -> None:
     server.run(
         "cp --remove-destination $(readlink -f /etc/os-release) /etc/os-release && "
@@ -115,7 +188,10 @@ def test_another_distribution_stops_the_play(server: Machine) -> None:
 
 
 def test_uninstalling_leaves_what_was_there_before(server: Machine) -> None:
-    assert playbook("uninstall.yml").returncode == 0
+    # An import that is under way does not keep it from it.
+    server.run(f"systemd-run --quiet --unit={IMPORT} --property=User=journal-postfix sleep infinity")
+    done = playbook("uninstall.yml")
+    assert done.returncode == 0, done.stdout
     server.run("find / -xdev $(cat /var/tmp/excluded) -prune -o -print | sort > /var/tmp/after")
     left = server.run("comm -13 /var/tmp/before /var/tmp/after")
     packages = re.compile(r"/usr/(lib|share|include|bin)/|/etc/(python3|alternatives)")
@@ -127,3 +203,6 @@ def test_uninstalling_leaves_what_was_there_before(server: Machine) -> None:
     )
     assert "journal_postfix" not in server.run("sudo -u postgres psql -XAtlF' '")
     assert playbook("uninstall.yml").stdout.count("changed=0") == 1
+    refused = playbook("import.yml")
+    assert refused.returncode != 0
+    assert "ju-bookworm: journal-postfix is not installed here" in " ".join(refused.stdout.split())
