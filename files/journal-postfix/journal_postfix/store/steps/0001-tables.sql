@@ -88,7 +88,7 @@ CREATE TABLE delivery_to (
     attempted timestamptz NOT NULL,
     first_attempt timestamptz,
     last_attempt timestamptz,
-    attempts integer NOT NULL,
+    attempts integer,
     relay_port integer,
     conn_use integer,
     delay real,
@@ -120,7 +120,8 @@ COMMENT ON COLUMN delivery_to.status IS
 COMMENT ON COLUMN delivery_to.tls IS 'Level and outcome as the status line says it (Postfix 3.11 and newer)';
 COMMENT ON COLUMN delivery_to.tls_protocol IS 'Of the connection to the relay, as smtp_tls_loglevel >= 1 logs it';
 COMMENT ON COLUMN delivery_to.attempted IS 'Time of the deciding attempt: the last final one, else the last one';
-COMMENT ON COLUMN delivery_to.first_attempt IS 'NULL where it is attempted: most need but one';
+COMMENT ON COLUMN delivery_to.attempts IS 'How many; NULL where it is one: most need but that';
+COMMENT ON COLUMN delivery_to.first_attempt IS 'NULL where it is attempted';
 COMMENT ON COLUMN delivery_to.last_attempt IS 'NULL where it is attempted';
 COMMENT ON COLUMN delivery_to.next_queue_id IS
 'Queue id that the next hop named (queued as, forwarded as): a text of its choice until an entry proves it';
