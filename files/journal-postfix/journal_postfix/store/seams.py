@@ -169,7 +169,8 @@ _IN_RANGES: Final = (
 _TOLD_BY_OTHERS: Final = Statement(
     "told_by_others",
     ("timestamptz[]", "timestamptz[]", "text", "bigint", "boolean"),
-    f"SELECT t.input_told_id, t.base, t.told, t.told_times {_IN_RANGES} WHERE t.input_id <> $4 AND (t.is_journal OR $5)",
+    f"SELECT t.input_told_id, t.base, t.told, t.told_times {_IN_RANGES} "
+    "WHERE t.input_id <> $4 AND (t.is_journal OR $5)",
 )
 _LEFT_OUT: Final = Statement(
     "left_out",
