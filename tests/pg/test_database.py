@@ -139,6 +139,20 @@ def test_only_a_block_that_is_refused_is_undone(connection: Database, bad: str, 
     assert _servers(connection) == ["mx1", "mx3", "mx4"]
 
 
+def test_a_block_is_undone_as_a_whole_after_one_within_it_was(connection: Database) -> None:
+    first, second = (partial(connection.execute, _ADD, (host,)) for host in ("mx1", "mx2"))
+
+    def refused_within() -> None:
+        with pytest.raises(RowRefused):
+            _in_savepoint(connection, second, second)
+
+    with connection.transaction():
+        with pytest.raises(RowRefused):
+            _in_savepoint(connection, first, refused_within, second, first)
+        connection.execute(_ADD, ("mx3",))
+    assert _servers(connection) == ["mx3"]
+
+
 def test_what_copy_takes_is_what_is_read_back(connection: Database) -> None:
     texts = ["plain", "", "\\N", "\\", "a\tb", "a\nb", "a\rb", "\\.", "\\x41", "ä€😀", None, "None", "NULL"]
     rows: list[tuple[Any, ...]] = [

@@ -14,7 +14,7 @@ from journal_postfix.run import Summary, run_loop
 from journal_postfix.settings import Settings
 from journal_postfix.store import Database, Writer
 from journal_postfix.store.positions import find_position
-from journal_postfix.store.seams import PACKED, SECOND, line_hash, tenths
+from journal_postfix.store.seams import PACKED_HASH, PACKED_TIME, SECOND, line_hash, tenths
 from paths import SAMPLE
 from pg.dump import dump
 from pg.feed import messages_of
@@ -115,11 +115,12 @@ def test_any_grouping_at_the_seam_gives_the_same_rows(database: str, one_source:
 def _record(dsn: str, host: str) -> list[tuple[bytes, int]]:
     """Give hash and time of all lines that are kept as told."""
     with closing(Database(dsn)) as connection:
-        rows = connection.fetch("SELECT base, told FROM input_told WHERE host = %s ORDER BY input_told_id", (host,))
+        query = "SELECT base, told, told_times FROM input_told WHERE host = %s ORDER BY input_told_id"
+        rows = connection.fetch(query, (host,))
     return [
         (hashed, round(base.timestamp() * SECOND) + offset)
-        for base, told in rows
-        for hashed, offset in PACKED.iter_unpack(told)
+        for base, told, times in rows
+        for (hashed,), (offset,) in zip(PACKED_HASH.iter_unpack(told), PACKED_TIME.iter_unpack(times), strict=True)
     ]
 
 

@@ -266,7 +266,8 @@ class Database:
             has_begun = self._deferred[:1] != [SAVEPOINT]
             self._deferred.clear()
             if has_begun:
-                self.execute("ROLLBACK TO SAVEPOINT attempt")
+                # Released as well: to roll back to it leaves it, and then a block around this one would end there.
+                self.execute("ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt")
             raise
 
     @contextmanager

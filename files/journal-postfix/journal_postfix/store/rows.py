@@ -181,7 +181,7 @@ def to_row(mail_id: int, key: int, recipient: Recipient) -> list[Any]:
         mail_id,
         key,
         *_to_columns(recipient.columns),
-        recipient.attempts,
+        None if recipient.attempts == 1 else recipient.attempts,
         attempted,
         None if first == attempted else first,
         None if last == attempted else last,
@@ -210,7 +210,8 @@ def load_recipient(row: Sequence[Any]) -> tuple[int, int, Recipient]:
     values = dict(zip(TO_ALL, row, strict=True))
     columns = {name: values[name] for name in RECIPIENT_COLUMNS}
     times = [(values[name] or values["attempted"]).timestamp() for name in TO_TIMES]
-    recipient = Recipient(columns, times[0], times[1], times[2], values["attempts"], stored=True)
+    attempts = 1 if values["attempts"] is None else values["attempts"]
+    recipient = Recipient(columns, times[0], times[1], times[2], attempts, stored=True)
     return values["mail_id"], values["recipient_key"], recipient
 
 

@@ -41,7 +41,9 @@ NEAR: Final = 60 * SECOND
 LOOK_UPS: Final = 64
 
 HASHED_CHARACTERS: Final = 900  # rsyslog cuts long lines
-PACKED: Final = Struct("<6sh")
+# Apart from each other: hashes cannot be compressed, times of one second after the other can.
+PACKED_HASH: Final = Struct("<6s")
+PACKED_TIME: Final = Struct("<h")
 
 Told = tuple[bytes, int]
 """Hash and time of a line."""
@@ -165,42 +167,43 @@ _IN_RANGES: Final = (
     f"AND t.ended <= r.last_time + INTERVAL '{2 * SPAN // SECOND} seconds' "
 )
 _TOLD_BY_OTHERS: Final = (
-    f"SELECT t.input_told_id, t.base, t.told {_IN_RANGES} WHERE t.input_id <> %s AND (t.is_journal OR %s)"
+    f"SELECT t.input_told_id, t.base, t.told, t.told_times {_IN_RANGES} WHERE t.input_id <> %s AND (t.is_journal OR %s)"
 )
-_LEFT_OUT: Final = f"SELECT t.input_told_id, t.base, t.left_out {_IN_RANGES} WHERE t.input_id = %s"
+_LEFT_OUT: Final = f"SELECT t.input_told_id, t.base, t.left_out, t.left_out_times {_IN_RANGES} WHERE t.input_id = %s"
 _GROW: Final = Statement(
     "grow",
-    ("timestamptz", "timestamptz", "bytea", "bytea", "bigint"),
-    "UPDATE input_told SET began = $1, ended = $2, told = told || $3, left_out = left_out || $4 "
-    "WHERE input_told_id = $5",
+    ("timestamptz", "timestamptz", "bytea", "bytea", "bytea", "bytea", "bigint"),
+    "UPDATE input_told SET began = $1, ended = $2, told = told || $3, left_out = left_out || $4, "
+    "told_times = told_times || $5, left_out_times = left_out_times || $6 WHERE input_told_id = $7",
 )
 _BEGIN: Final = Statement(
     "begin_told",
-    ("bigint", "boolean", "text", "timestamptz", "timestamptz", "timestamptz", "bytea", "bytea"),
-    "INSERT INTO input_told (input_id, is_journal, host, base, began, ended, told, left_out) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    ("bigint", "boolean", "text", "timestamptz", "timestamptz", "timestamptz", "bytea", "bytea", "bytea", "bytea"),
+    "INSERT INTO input_told (input_id, is_journal, host, base, began, ended, told, left_out, told_times, "
+    "left_out_times) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
 )
 STATEMENTS: Final = (_GROW, _BEGIN)
 
 
 def _fetch(
     database: Database, query: str, host: str, ranges: Sequence[tuple[int, int]], own: Sequence[Any]
-) -> dict[int, tuple[int, Any]]:
-    """Give base and packed lines of the rows about these times, by their number; `own` are the last parameters."""
+) -> dict[int, tuple[int, Any, Any]]:
+    """Give base, packed hashes and times of the rows about these times, by number; `own` are the last parameters."""
     rows = {}
     for some in range(0, len(ranges), LOOK_UPS):
         chunk = ranges[some : some + LOOK_UPS]
         bounds = [[_timestamp(bound[side]) for bound in chunk] for side in (0, 1)]
-        for number, base, packed in database.fetch(query, (*bounds, host, *own)):
-            rows[number] = (round(base.timestamp() * SECOND), packed)
+        for number, base, hashes, offsets in database.fetch(query, (*bounds, host, *own)):
+            rows[number] = (round(base.timestamp() * SECOND), hashes, offsets)
     return rows
 
 
-def _unpack(rows: dict[int, tuple[int, Any]], wanted: set[bytes]) -> dict[bytes, list[int]]:
+def _unpack(rows: dict[int, tuple[int, Any, Any]], wanted: set[bytes]) -> dict[bytes, list[int]]:
     """Give when lines with these hashes were told, sorted."""
     found: dict[bytes, list[int]] = {}
-    for base, packed in rows.values():
-        for hashed, offset in PACKED.iter_unpack(packed):
+    for base, hashes, offsets in rows.values():
+        unpacked = zip(PACKED_HASH.iter_unpack(hashes), PACKED_TIME.iter_unpack(offsets), strict=True)
+        for (hashed,), (offset,) in unpacked:
             if hashed in wanted:
                 found.setdefault(hashed, []).append(base + offset)
     for times in found.values():
@@ -216,21 +219,26 @@ class _Row:
         self.base = base
         self.began = began
         self.ended = ended
-        self.told = b""
-        self.left_out = b""
+        self.told = self.told_times = b""
+        self.left_out = self.left_out_times = b""
 
     def add(self, hashes: Sequence[bytes], times: Sequence[int], is_known: Sequence[bool]) -> None:
         """Take lines whose times are within SPAN; `is_known` is empty where none is."""
         self.began = min(self.began, *times)
         self.ended = max(self.ended, *times)
         base = self.base
-        packed = list(map(PACKED.pack, hashes, [time - base for time in times]))
-        self.left_out = b"".join(compress(packed, is_known))
-        self.told = b"".join(compress(packed, map(not_, is_known)) if is_known else packed)
+        packed = [PACKED_TIME.pack(time - base) for time in times]
+        if not is_known:
+            self.told, self.told_times = b"".join(hashes), b"".join(packed)
+            return
+        is_told = list(map(not_, is_known))
+        self.told, self.told_times = b"".join(compress(hashes, is_told)), b"".join(compress(packed, is_told))
+        self.left_out, self.left_out_times = b"".join(compress(hashes, is_known)), b"".join(compress(packed, is_known))
 
     def columns(self) -> tuple[Any, ...]:
-        """Give base, began, ended, told, left_out."""
-        return (*map(_timestamp, (self.base, self.began, self.ended)), self.told, self.left_out)
+        """Give base, began, ended, told, left_out, and the times of these two."""
+        times = map(_timestamp, (self.base, self.began, self.ended))
+        return (*times, self.told, self.left_out, self.told_times, self.left_out_times)
 
 
 def _record(
@@ -257,8 +265,7 @@ def _record(
         row, place = None, end
     for row in rows:
         if row.number:
-            _, began, ended, told, left_out = row.columns()
-            database.defer(_GROW.command, (began, ended, told, left_out, row.number))
+            database.defer(_GROW.command, (*row.columns()[1:], row.number))
         else:
             database.defer(_BEGIN.command, (begins.input_id, begins.is_journal, host, *row.columns()))
 
@@ -276,7 +283,7 @@ def _growing_row(database: Database, begins: InputPosition, host: str, count: in
         "SELECT input_told_id, base, began, ended FROM input_told WHERE input_told_id = ("
         "SELECT max(input_told_id) FROM input_told WHERE input_id = %s AND host = %s) "
         "AND octet_length(told) + octet_length(left_out) <= %s",
-        (begins.input_id, host, (GROWING_LINES - count) * PACKED.size),
+        (begins.input_id, host, (GROWING_LINES - count) * PACKED_HASH.size),
     )
     for number, *times in rows:
         base, began, ended = (round(time.timestamp() * SECOND) for time in times)

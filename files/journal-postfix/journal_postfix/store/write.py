@@ -200,19 +200,18 @@ class Writer:
         """
         if not isinstance(batch, PreparedBatch) or batch.prepared is None:
             return None
-        anew, new = None, (0, 0, 0)
+        refused_before = len(refused)
         try:
             with self.database.savepoint():
                 anew = load_anew(self, batch, batch.prepared)
                 if anew is not None:
-                    new = write_prepared(self, batch.prepared, anew)
+                    written = self._write(anew.entries, self._fold(anew.told, anew.entries), refused)
+                    mails, recipients, rejected = write_prepared(self, batch.prepared, anew)
+                    return mails + written[0], recipients + written[1], rejected + written[2]
         except RowRefused:
-            anew = None
-        if anew is None:
-            batch.leave_out(set())
-            return None
-        mails, recipients, rejected = self._write(anew.entries, self._fold(anew.told, anew.entries), refused)
-        return mails + new[0], recipients + new[1], rejected + new[2]
+            del refused[refused_before:]
+        batch.leave_out(set())
+        return None
 
     def _know_servers(self, batch: Batch) -> None:
         prepared = batch.prepared if isinstance(batch, PreparedBatch) else None
@@ -351,9 +350,11 @@ class Writer:
         for entry in changed:
             row = from_row(entry, self._verp_marker)
             (old_from if entry.stored else new_from).append(_Evidence(row, entry.lines))
+        # What changes comes before what is new: its index entries then are beside those of the batch before, where room
+        # is left; behind a thousand new ones they would split pages that are full.
+        self._update(UPDATE_FROM, FROM_ALL, old_from, refused)
         lost = self._copy(COPY_FROM, new_from, refused)
         missing = {evidence.row[0] for evidence in lost}
-        self._update(UPDATE_FROM, FROM_ALL, old_from, refused)
 
         new_to: list[_Evidence] = []
         old_to: list[_Evidence] = []
@@ -368,11 +369,11 @@ class Writer:
                     (old_to if recipient.stored else new_to).append(_Evidence(row, recipient.lines))
             attempts += [_Evidence(attempt_row(entry.mail_id, attempt), attempt[-1:]) for attempt in entry.attempts]
             events += [_Evidence(event_row(entry.mail_id, event), event[-1:]) for event in entry.events]
+        self._update(UPDATE_TO, TO_ALL, old_to, refused)
         lost_to = self._copy(COPY_TO, new_to, refused)
         missing_to = {tuple(evidence.row[:2]) for evidence in lost_to}
         if missing_to:
             attempts = [evidence for evidence in attempts if tuple(evidence.row[:2]) not in missing_to]
-        self._update(UPDATE_TO, TO_ALL, old_to, refused)
         self._copy(COPY_ATTEMPT, attempts, refused)
         self._copy(COPY_EVENT, events, refused)
         lost_noqueue = self._copy(COPY_NOQUEUE, noqueue, refused)

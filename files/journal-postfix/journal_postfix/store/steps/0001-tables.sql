@@ -88,7 +88,7 @@ CREATE TABLE delivery_to (
     attempted timestamptz NOT NULL,
     first_attempt timestamptz,
     last_attempt timestamptz,
-    attempts integer NOT NULL,
+    attempts integer,
     relay_port integer,
     conn_use integer,
     delay real,
@@ -120,7 +120,8 @@ COMMENT ON COLUMN delivery_to.status IS
 COMMENT ON COLUMN delivery_to.tls IS 'Level and outcome as the status line says it (Postfix 3.11 and newer)';
 COMMENT ON COLUMN delivery_to.tls_protocol IS 'Of the connection to the relay, as smtp_tls_loglevel >= 1 logs it';
 COMMENT ON COLUMN delivery_to.attempted IS 'Time of the deciding attempt: the last final one, else the last one';
-COMMENT ON COLUMN delivery_to.first_attempt IS 'NULL where it is attempted: most need but one';
+COMMENT ON COLUMN delivery_to.attempts IS 'How many; NULL where it is one: most need but that';
+COMMENT ON COLUMN delivery_to.first_attempt IS 'NULL where it is attempted';
 COMMENT ON COLUMN delivery_to.last_attempt IS 'NULL where it is attempted';
 COMMENT ON COLUMN delivery_to.next_queue_id IS
 'Queue id that the next hop named (queued as, forwarded as): a text of its choice until an entry proves it';
@@ -286,15 +287,19 @@ CREATE TABLE input_told (
     began timestamptz NOT NULL,
     ended timestamptz NOT NULL,
     told bytea NOT NULL,
-    left_out bytea NOT NULL
+    left_out bytea NOT NULL,
+    told_times bytea NOT NULL,
+    left_out_times bytea NOT NULL
 );
--- Hashes cannot be compressed, and need not be tried to.
+-- Hashes cannot be compressed, and need not be tried to; their times can.
 ALTER TABLE input_told ALTER COLUMN told SET STORAGE EXTERNAL, ALTER COLUMN left_out SET STORAGE EXTERNAL;
 COMMENT ON TABLE input_told IS
 'Which lines each input has told: a source of another kind that tells the same is not counted twice';
 COMMENT ON COLUMN input_told.told IS
-'Of each line that was stored: a hash (48 bit), and tenths of a second since base (16 bit, little-endian)';
-COMMENT ON COLUMN input_told.left_out IS 'The same of the lines of others for which lines of this one were left out';
+'Of each line that was stored a hash (48 bit)';
+COMMENT ON COLUMN input_told.told_times IS 'Of each of these tenths of a second since base (16 bit, little-endian)';
+COMMENT ON COLUMN input_told.left_out IS 'As told, of the lines of others for which lines of this one were left out';
+COMMENT ON COLUMN input_told.left_out_times IS 'As told_times, of left_out';
 CREATE INDEX input_told_own ON input_told (input_id, host, input_told_id);
 CREATE INDEX input_told_time ON input_told (host, ended);
 

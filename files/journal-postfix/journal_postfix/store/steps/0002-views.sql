@@ -102,7 +102,7 @@ SELECT
     t.delay_in_queue,
     t.delay_connection,
     t.delay_transmission,
-    t.attempts,
+    coalesce(t.attempts, 1) AS attempts,
     t.attempted,
     coalesce(t.first_attempt, t.attempted) AS first_attempt,
     coalesce(t.last_attempt, t.attempted) AS last_attempt,
@@ -146,7 +146,7 @@ SELECT
     t.delay,
     t.response
 FROM delivery_to AS t
-WHERE t.attempts > 0 AND t.status IN ('sent', 'bounced', 'discarded', 'deliverable', 'undeliverable');
+WHERE t.attempts IS DISTINCT FROM 0 AND t.status IN ('sent', 'bounced', 'discarded', 'deliverable', 'undeliverable');
 COMMENT ON VIEW mail_attempt IS 'Every attempt to deliver: the deferred ones and the final one';
 
 CREATE VIEW mail_rejected AS
