@@ -62,7 +62,7 @@ WHERE c.relnamespace = 'public'::regnamespace
 
 def stages(path: Path) -> dict[str, int]:
     """Read, parse and merge a log as `import` does, in batches of its size; store nothing. Give counts."""
-    gc.set_threshold(100_000, 20, 100)  # as import does
+    gc.set_threshold(400_000, 20, 100)  # as import does
     settings = Settings()
     parse = parser_for(settings.neighbours)
     sessions = Sessions()

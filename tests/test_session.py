@@ -180,7 +180,7 @@ def test_the_tls_to_a_relay_is_that_of_one_mail_s_deliveries_to_it() -> None:
         (4, SMTP, sent("AAAAAA2")),
         (5, SMTP, sent("AAAAAA1")),
     )
-    tls = [line[0].recipient["tls_trust"] for line in told[1:] if line[0].recipient is not None]
+    tls = [line[0].recipient.tls_trust for line in told[1:] if line[0].recipient is not None]
     assert tls == ["Trusted", None, "Trusted", None, None]
 
 
@@ -190,7 +190,7 @@ def test_the_tls_to_a_relay_that_did_not_take_the_mail_is_not_the_next_mail_s() 
         (1, SMTP, sent("AAAAAA1", "other.example.net[198.51.100.7]:25")),
         (2, SMTP, sent("AAAAAA2")),
     )
-    assert [line[0].recipient["tls_trust"] for line in told[1:] if line[0].recipient is not None] == [None, None]
+    assert [line[0].recipient.tls_trust for line in told[1:] if line[0].recipient is not None] == [None, None]
 
 
 def test_a_process_is_remembered_only_while_there_is_something_to_know() -> None:

@@ -21,7 +21,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-from .extract import Columns, Delivery, Effect
+from .extract import Columns, Delivery, Effect, RecipientColumns
 
 # How far, in seconds, lines of one queue entry may stand out of order. Daemons write to syslog independently; what was
 # seen is a few lines, mostly within the same second. Behind an end the next mail may already have the queue id.
@@ -95,7 +95,7 @@ class Recipient:
     __slots__ = ("attempted", "attempts", "changed", "columns", "first_attempt", "last_attempt", "lines", "stored")
 
     def __init__(
-        self, columns: Columns, attempted: float, first: float, last: float, attempts: int, *, stored: bool
+        self, columns: RecipientColumns, attempted: float, first: float, last: float, attempts: int, *, stored: bool
     ) -> None:
         self.columns = columns
         self.attempted = attempted
@@ -137,7 +137,7 @@ class QueueEntry:
         self.ended: float | None = None
         self.columns: Columns = {}
         self.recipients: dict[int, Recipient] = {}
-        self.attempts: list[tuple[int, float, Columns, int]] = []
+        self.attempts: list[tuple[int, float, RecipientColumns, int]] = []
         """New rows for delivery_attempt: recipient key, time, columns, line."""
         self.events: list[tuple[float, str, str, str | None, str | None, int]] = []
         """New rows for mail_event: time, component, action, linked queue id, detail, line."""
@@ -315,9 +315,10 @@ class QueueEntry:
         elif time is not None and (self.ended is None or (how == old and time < self.ended)):
             self.ended = time
 
-    def _attempt(self, columns: Columns, time: float, line: int) -> None:
-        key = recipient_key(columns["recipient"], columns["orig_to"])
-        rank = FINAL_RANK.get(columns["status"], 0)
+    def _attempt(self, columns: RecipientColumns, time: float, line: int) -> None:
+        recipient, orig_to, status = columns[:3]
+        key = recipient_key(recipient, orig_to)
+        rank = FINAL_RANK.get(status, 0)
         is_final = rank > 0
         known = self.recipients.get(key)
         counts = not _is_ruled(columns)
@@ -332,7 +333,7 @@ class QueueEntry:
         known.attempts += counts
         known.first_attempt = min(known.first_attempt, time)
         known.last_attempt = max(known.last_attempt, time)
-        known_rank = FINAL_RANK.get(known.columns["status"], 0)
+        known_rank = FINAL_RANK.get(known.columns.status, 0)
         was_final = known_rank > 0
         if is_final == was_final:
             decides = (time, rank) >= (known.attempted, known_rank)
@@ -351,10 +352,10 @@ class QueueEntry:
             known.attempted = time
 
 
-def _is_ruled(columns: Columns) -> bool:
+def _is_ruled(columns: RecipientColumns) -> bool:
     """Tell what a rule decided about a recipient at the door (it stands in mail_event) from an attempt to deliver."""
-    status = columns["status"]
-    return status == "rejected" or (status == "discarded" and columns["component"] in ("smtpd", "cleanup"))
+    status = columns.status
+    return status == "rejected" or (status == "discarded" and columns.component in ("smtpd", "cleanup"))
 
 
 def _began(entry: QueueEntry) -> float:

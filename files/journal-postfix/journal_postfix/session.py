@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-from .extract import NOQUEUE, REJECTIONS, Columns, Delivery, Effect, Parsed, extract_delivery, inet
+from .extract import NOQUEUE, REJECTIONS, Columns, Delivery, Effect, Parsed, RecipientColumns, extract_delivery, inet
 
 # No time limit of Postfix lets a process be silent for so long in the middle of something (src/global/mail_params.h:
 # the longest is smtp_data_done_timeout, 600 s).
@@ -258,7 +258,7 @@ class Session:
             if value:
                 plain[name] = value
         if self.decided:
-            plain["decided"] = [(sender, list(delivery), time) for sender, delivery, time in self.decided]
+            plain["decided"] = [(sender, _plain(delivery), time) for sender, delivery, time in self.decided]
         return plain
 
     @staticmethod
@@ -272,9 +272,15 @@ class Session:
         session.mails = [tuple(mail) for mail in plain.get("mails", ())]
         session.failures = [tuple(failure) for failure in plain.get("failures", ())]
         for sender, (queue_id, effect, columns, recipient, event, at), time in plain.get("decided", ()):
-            delivery = Delivery(queue_id, Effect(effect), columns, recipient, tuple(event) if event else None, at)
+            decided = RecipientColumns(**recipient) if recipient else None
+            delivery = Delivery(queue_id, Effect(effect), columns, decided, tuple(event) if event else None, at)
             session.decided.append((sender, delivery, time))
         return session
+
+
+def _plain(delivery: Delivery) -> list[Any]:
+    recipient = delivery.recipient
+    return [*delivery[:3], None if recipient is None else recipient._asdict(), *delivery[4:]]
 
 
 Process = tuple[str, int]
@@ -453,7 +459,7 @@ def _take_attempted(
     joined = []
     for action, text, failed in session.failures:
         # The last failure is often the status line's own reason.
-        if text not in (recipient["response"] or ""):
+        if text not in (recipient.response or ""):
             event = (action, None, text)
             joined.append(Joined(instance, Delivery(queue_id, Effect.NOTED, {}, event=event, at=failed), time))
     session.failures = []
@@ -465,7 +471,7 @@ def _take_attempted(
             # Another mail: over a connection of its own, or one of which nothing was logged.
             session.sending_to = session.sending_tls = session.tls_queue_id = None
         elif session.sending_to == data:
-            delivery = delivery._replace(recipient={**recipient, **session.sending_tls})
+            delivery = delivery._replace(recipient=recipient._replace(**session.sending_tls))
     joined.append(_new(Joined, (instance, delivery, time)))
     return joined
 

@@ -21,7 +21,7 @@ from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..extract import Delivery, Effect
+from ..extract import Delivery, Effect, RecipientColumns
 from ..merge import QueueEntries, QueueEntry
 from ..message import LogMessage
 from ..parse import Parser
@@ -262,14 +262,14 @@ def _grouped(names: Sequence[str], groups: Sequence[Sequence[Sequence[Any]]]) ->
 
 def pack_delivery(delivery: Delivery) -> bytes:
     """Give a delivery, all of plain values, as bytes that cost nothing to hand over."""
-    queue_id, effect, *rest = delivery
-    return marshal.dumps((queue_id, int(effect), *rest))
+    queue_id, effect, columns, recipient, event, at = delivery
+    return marshal.dumps((queue_id, int(effect), columns, recipient and tuple(recipient), event, at))
 
 
 def unpack_delivery(packed: bytes) -> Delivery:
     """Give the delivery back."""
-    queue_id, effect, *rest = marshal.loads(packed)  # noqa: S302 (packed by pack_delivery in our own child)
-    return Delivery(queue_id, Effect(effect), *rest)
+    queue_id, effect, columns, recipient, event, at = marshal.loads(packed)  # noqa: S302 (packed in our own child)
+    return Delivery(queue_id, Effect(effect), columns, recipient and RecipientColumns(*recipient), event, at)
 
 
 # ---- in the batch's turn

@@ -306,7 +306,7 @@ class Writer:
             if columns is not None:
                 keys = touched.get((server_id, delivery.queue_id))
                 if keys is not None:
-                    keys.add(recipient_key(columns["recipient"], columns["orig_to"]))
+                    keys.add(recipient_key(columns.recipient, columns.orig_to))
         pairs = [(entry.mail_id, key) for entry in entries for key in touched[entry.server_id, entry.queue_id]]
         if not pairs:
             return
