@@ -16,12 +16,13 @@ by more than LATE_BEHIND_END_S. Long queue ids (enable_long_queue_ids) carry the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
 from .extract import Columns, Delivery, Effect, RecipientColumns
+from .session import Unit
 
 # How far, in seconds, lines of one queue entry may stand out of order. Daemons write to syslog independently; what was
 # seen is a few lines, mostly within the same second. Behind an end the next mail may already have the queue id.
@@ -407,6 +408,24 @@ class QueueEntries:
         owner.add(delivery, time, component, line)
         if owner.began != began and len(entries) > 1:
             entries.sort(key=_began)
+
+    def fold(self, key: Key, units: Sequence[Unit]) -> None:
+        """Fold all that lines tell of one queue id, in their order: what `add` does with each.
+
+        Most are about one mail with a long id: then nothing but that is looked at.
+        """
+        server_id, queue_id = key
+        is_long = is_long_queue_id(queue_id)
+        owner = None
+        for line, _, component, delivery, _, time in units:
+            assert delivery is not None
+            if owner is not None and delivery[1] is not ABORTED and delivery[1] is not PROXIED:
+                owner.add(delivery, time, component, line)
+                continue
+            self.add(server_id, delivery, time, component, line)
+            if is_long:
+                entries = self._by_key.get(key, ())
+                owner = entries[0] if len(entries) == 1 else None
 
     @staticmethod
     def _owner(entries: list[QueueEntry], delivery: Delivery, time: float) -> QueueEntry | None:

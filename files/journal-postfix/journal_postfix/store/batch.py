@@ -19,7 +19,7 @@ from ..neighbour import neighbour_columns
 from ..parse import Parser, parse
 from ..parse.engine import PROGRAMS
 from ..parse.neighbours import NAMES as NEIGHBOURS
-from ..session import Step, step_of
+from ..session import Unit, step_of
 
 # Bytes: host, instance and subject stand together in an index row, which PostgreSQL bounds at 2,704 bytes.
 MAX_NAME: Final = 255
@@ -28,19 +28,6 @@ HOUR_S: Final = 3600.0
 _new: Final = tuple.__new__  # half of what making one by its name takes
 EventKey = tuple[str, str, float, str, str, str]
 """Of a server event: host, instance, the hour's beginning, component, action, subject."""
-
-
-class Unit(NamedTuple):
-    """One line's delivery, and its step in the life of its process, on their way into the fold.
-
-    `line` indexes the batch's messages.
-    """
-
-    line: int
-    server: tuple[str, str]
-    component: str
-    delivery: Delivery | None
-    step: Step | None
 
 
 class _Source:
@@ -170,7 +157,7 @@ class Batch:
                 told = kind[0](match, source.component, source.service)
                 if told is not None:
                     delivery, step = told
-                    keep_unit(_new(Unit, (len(kept), source.server, source.component, delivery, step)))
+                    keep_unit(_new(Unit, (len(kept), source.server, source.component, delivery, step, time)))
                     keep(message)
                     characters += len(text)
                     kind[1] += 1
@@ -244,11 +231,11 @@ class Batch:
                 instance = parsed["instance"]
                 if instance in self._aliases:
                     instance = self._aliases[instance]
-                self.units.append(Unit(line, (host, instance), component, delivery, step))
+                self.units.append(Unit(line, (host, instance), component, delivery, step, message.time))
                 if component == "pickup" and action == "uid" and "orig_queue_id" in parsed:
                     # `postsuper -r ALL` logs no queue ids: that the mail came back is all that is told of its old one.
                     old = Delivery(parsed["orig_queue_id"], Effect.REQUEUED, {})
-                    self.units.append(Unit(line, (host, instance), component, old, None))
+                    self.units.append(Unit(line, (host, instance), component, old, None, message.time))
             subject = subject_of(parsed)
             if subject is not None:
                 self._add_event(message, parsed["instance"], component, action, subject)
