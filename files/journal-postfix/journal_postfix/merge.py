@@ -231,15 +231,18 @@ class QueueEntry:
         if time > self.last_seen:
             self.last_seen = time
         _, effect, new, recipient, event, at = delivery
-        if effect is QUEUED:
+        if effect is ATTEMPTED:
+            pass
+        elif effect is QUEUED:
             self._queue(new, time)
+        elif effect is ARRIVED:
+            self.arrived = True
+            self._fill(new)
         else:
             if new:
                 self._fill(new)
             if effect is ENDED:
                 self._end(new["ended_how"], time)
-            elif effect is ARRIVED:
-                self.arrived = True
             elif effect not in CHANGES_NOTHING:
                 self._change(effect, new, time)
         if recipient is not None:
@@ -250,6 +253,9 @@ class QueueEntry:
     def _fill(self, new: Columns) -> None:
         """Fill what is not known yet."""
         columns = self.columns
+        if not columns and NOT_FILLED.isdisjoint(new):
+            self.columns = {name: value for name, value in new.items() if value is not None}
+            return
         for name, value in new.items():
             if value is None or name in NOT_FILLED:
                 continue

@@ -308,7 +308,7 @@ class Sessions:
         self.ended: set[Process] = set()
 
     def take(self, process: Process, unit: Unit) -> Sequence[Unit]:
-        """Take one line, a step; give the deliveries that it and what stood before it tell, in the order of the fold."""
+        """Take one line, a step; give the deliveries that it and those before it tell, in the order of the fold."""
         _, server, _, delivery, step, time = unit
         assert step is not None
         kind, data = step

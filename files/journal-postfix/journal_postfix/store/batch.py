@@ -128,6 +128,7 @@ class Batch:
         """Line and columns (neighbour.COLUMNS) of what neighbours say about a mail."""
         self.hashes: list[bytes] = []
         """Of each message its line_hash (seams.py), where that is known already."""
+        self._servers: dict[tuple[str, str], tuple[str, str]] = {}
         self._aliases = instance_aliases or {}
         self._parse = parse
 
@@ -179,6 +180,8 @@ class Batch:
         is_stored = "instance" in parsed and _problem(message._replace(text="")) is None
         program = COMMONEST.get(component, NOTHING_COMMON) if is_stored else NOTHING_COMMON
         server = (message.host, self._aliases.get(instance, instance))
+        # All programs of a server have the same tuple: who goes through the units sees that without comparing texts.
+        server = self._servers.setdefault(server, server)
         return _Source(program, component, parsed.get("service"), server)
 
     def _count(self, key: tuple[str, str, str], lines: int, last: float) -> None:

@@ -170,7 +170,7 @@ def prepare(batch: Batch, verp_marker: str | None) -> Prepared:
     process = NO_PROCESS
 
     for unit in batch.units:
-        line, own_server, component, own_delivery, step, _ = unit
+        line, _, component, own_delivery, step, _ = unit
         some: Sequence[Unit] = (unit,)
         if step is not None:
             of = messages[line][0:3:2]

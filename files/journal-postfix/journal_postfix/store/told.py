@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from operator import attrgetter
+from typing import Final
 
 from ..extract import Effect
 from ..merge import Key
 from ..session import Unit
 
 _line_of = attrgetter("line")
+NOQUEUE: Final = Effect.NOQUEUE
 
 
 class Told:
@@ -28,11 +30,12 @@ class Told:
 
     def add(self, server_id: int, unit: Unit) -> None:
         """Take what one line tells."""
-        assert unit.delivery is not None
-        if unit.delivery.effect is Effect.NOQUEUE:
+        delivery = unit[3]
+        assert delivery is not None
+        if delivery[1] is NOQUEUE:
             self.noqueue.append((server_id, unit))
         else:
-            self.by_entry[server_id, unit.delivery.queue_id].append(unit)
+            self.by_entry[server_id, delivery[0]].append(unit)
 
     def first_time(self) -> float | None:
         """Give the earliest time of what is told, None where nothing is."""

@@ -269,15 +269,21 @@ class Writer:
         told = Told()
         by_entry = told.by_entry
         noqueue = Effect.NOQUEUE
+        known, server_id = None, 0
         for unit in units:
-            # A line with a step: its process is its message's host and process id.
-            for one in (unit,) if unit[4] is None else take(messages[unit[0]][0:3:2], unit):
-                _, server, _, delivery, _, _ = one
-                assert delivery is not None
-                if delivery[1] is noqueue:
-                    told.add(server_ids[server], one)
-                else:
-                    by_entry[server_ids[server], delivery[0]].append(one)
+            line, server, _, delivery, step, _ = unit
+            if step is not None:
+                # Of its process: the message's host and process id.
+                for one in take(messages[line][0:3:2], unit):
+                    told.add(server_ids[one[1]], one)
+                continue
+            if server is not known:
+                known, server_id = server, server_ids[server]
+            assert delivery is not None
+            if delivery[1] is noqueue:
+                told.add(server_id, unit)
+            else:
+                by_entry[server_id, delivery[0]].append(unit)
         return told
 
     def _load(self, told: Told) -> QueueEntries:
@@ -301,7 +307,8 @@ class Writer:
         """Load those recipients of stored entries that something is told about."""
         pairs = []
         for entry in entries:
-            decided = [unit.delivery.recipient for unit in told.by_entry[entry.server_id, entry.queue_id] if unit.delivery]
+            units = told.by_entry.get((entry.server_id, entry.queue_id), ())
+            decided = [unit.delivery.recipient for unit in units if unit.delivery is not None]
             keys = {recipient_key(columns.recipient, columns.orig_to) for columns in decided if columns is not None}
             pairs += [(entry.mail_id, key) for key in keys]
         if not pairs:
