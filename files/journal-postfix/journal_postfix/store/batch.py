@@ -128,7 +128,6 @@ class Batch:
         """Line and columns (neighbour.COLUMNS) of what neighbours say about a mail."""
         self.hashes: list[bytes] = []
         """Of each message its line_hash (seams.py), where that is known already."""
-        self._servers: dict[tuple[str, str], tuple[str, str]] = {}
         self._aliases = instance_aliases or {}
         self._parse = parse
 
@@ -141,6 +140,7 @@ class Batch:
         One loop over many, because a call for each is a tenth of what it costs to read a line.
         """
         sources: dict[tuple[str, str], _Source] = {}
+        servers: dict[tuple[str, str], tuple[str, str]] = {}
         # Of each program the host that logged last: a log has few hosts, and one string is looked up faster than two.
         latest: dict[str, _Source] = {}
         kept, keep = self.messages, self.messages.append
@@ -151,7 +151,7 @@ class Batch:
             host, identifier, pid, time, text, _, trusted, _ = message
             source = latest.get(identifier)
             if source is None or source.server[0] != host:
-                source = sources.get((host, identifier)) or self._source(message)
+                source = sources.get((host, identifier)) or self._source(message, servers)
                 sources[host, identifier] = latest[identifier] = source
             if pid and trusted and (match := source.fullmatch(text)) is not None and "\0" not in text:
                 kind = source.kinds[match.lastindex]
@@ -172,17 +172,18 @@ class Batch:
                 if lines:
                     self._count((source.server[0], source.component, action), lines, last)
 
-    def _source(self, message: LogMessage) -> _Source:
-        """Find out how a program's commonest lines are read, if it has any that are stored."""
+    def _source(self, message: LogMessage, servers: dict[tuple[str, str], tuple[str, str]]) -> _Source:
+        """Find out how a program's commonest lines are read, if it has any that are stored.
+
+        Of `servers` all programs of one get the same tuple: who compares units sees that without comparing texts.
+        """
         parsed = self._parse(message.identifier, "")
         component = parsed.get("component", "")
         instance: str = parsed.get("instance", "")
         is_stored = "instance" in parsed and _problem(message._replace(text="")) is None
         program = COMMONEST.get(component, NOTHING_COMMON) if is_stored else NOTHING_COMMON
         server = (message.host, self._aliases.get(instance, instance))
-        # All programs of a server have the same tuple: who goes through the units sees that without comparing texts.
-        server = self._servers.setdefault(server, server)
-        return _Source(program, component, parsed.get("service"), server)
+        return _Source(program, component, parsed.get("service"), servers.setdefault(server, server))
 
     def _count(self, key: tuple[str, str, str], lines: int, last: float) -> None:
         counter = self.counters.get(key)
