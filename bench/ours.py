@@ -23,13 +23,13 @@ sys.path[:0] = [str(ROOT / name) for name in ("files/journal-postfix", "tools", 
 import psycopg2  # noqa: E402
 
 from inputs import Inputs  # noqa: E402
-from journal_postfix.extract import Effect  # noqa: E402
 from journal_postfix.merge import QueueEntries  # noqa: E402
 from journal_postfix.parse import parser_for  # noqa: E402
 from journal_postfix.session import Sessions  # noqa: E402
 from journal_postfix.settings import Settings  # noqa: E402
 from journal_postfix.sources.logfile import Logfile, LogfileOptions, iter_logfile_messages  # noqa: E402
 from journal_postfix.store import Batch, Database, apply_schema  # noqa: E402
+from journal_postfix.store.told import Told  # noqa: E402
 from measuring import Cost, Meter, cpu_of, peak_of, run_measured, wait_until  # noqa: E402
 from peers import Contest, Outcome  # noqa: E402
 from pg.service import Service, write_config  # noqa: E402
@@ -62,7 +62,7 @@ WHERE c.relnamespace = 'public'::regnamespace
 
 def stages(path: Path) -> dict[str, int]:
     """Read, parse and merge a log as `import` does, in batches of its size; store nothing. Give counts."""
-    gc.set_threshold(100_000, 20, 100)  # as import does
+    gc.set_threshold(400_000, 20, 100)  # as import does
     settings = Settings()
     parse = parser_for(settings.neighbours)
     sessions = Sessions()
@@ -73,18 +73,14 @@ def stages(path: Path) -> dict[str, int]:
     def fold() -> None:
         nonlocal lines, rejected
         lines += len(batch)
-        for line, server, component, delivery, step in batch.units:
-            message = batch.messages[line]
-            if step is None:
-                joined: Any = ((server[1], delivery, message.time),)
-            else:
-                joined = sessions.take((message.host, message.pid), message.time, server[1], step, delivery)
-            for instance, told, time in joined:
-                if told.effect is Effect.NOQUEUE:
-                    rejected += 1
-                else:
-                    number = servers.setdefault((server[0], instance), len(servers))
-                    entries.add(number, told, time, component, line)
+        told = Told()
+        for unit in batch.units:
+            message = batch.messages[unit.line]
+            for one in (unit,) if unit.step is None else sessions.take((message.host, message.pid), unit):
+                told.add(servers.setdefault(one.server, len(servers)), one)
+        rejected += len(told.noqueue)
+        for key, units in told.by_entry.items():
+            entries.fold(key, units)
 
     with Logfile(str(path)) as logfile:
         messages = iter_logfile_messages(logfile, LogfileOptions())

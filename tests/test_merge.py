@@ -80,7 +80,7 @@ def test_what_a_rule_decided_is_no_attempt() -> None:
     )
     (entry,) = fold((0, reject), (0.1, attempt("bounced")))
     (recipient,) = entry.recipients.values()
-    assert (recipient.columns["status"], recipient.attempts, entry.attempts) == ("bounced", 1, [])
+    assert (recipient.columns.status, recipient.attempts, entry.attempts) == ("bounced", 1, [])
 
 
 def test_a_mail_that_grew_too_big_was_refused() -> None:
@@ -135,7 +135,7 @@ def test_an_older_line_does_not_join_a_younger_mail() -> None:
 def test_the_deciding_attempt(statuses: list[str], fate: str, count: int, in_story: int) -> None:
     (entry,) = fold(*[(float(number), attempt(status)) for number, status in enumerate(statuses)])
     (recipient,) = entry.recipients.values()
-    assert (recipient.columns["status"], recipient.attempts) == (fate, count)
+    assert (recipient.columns.status, recipient.attempts) == (fate, count)
     assert len(entry.attempts) == in_story
     assert (recipient.first_attempt, recipient.last_attempt) == (0, count - 1)
 
@@ -160,7 +160,7 @@ LIFE = [
 
 def _state(entry: QueueEntry) -> object:
     recipients = {
-        key: (one.columns["status"], one.attempts, one.first_attempt, one.last_attempt, one.attempted)
+        key: (one.columns.status, one.attempts, one.first_attempt, one.last_attempt, one.attempted)
         for key, one in entry.recipients.items()
     }
     return (
@@ -169,7 +169,7 @@ def _state(entry: QueueEntry) -> object:
         entry.ended,
         sorted(entry.columns.items(), key=str),
         recipients,
-        sorted((time, columns["response"]) for _, time, columns, _ in entry.attempts),
+        sorted((time, columns.response) for _, time, columns, _ in entry.attempts),
         sorted((event[:-1] for event in entry.events), key=str),
     )
 
@@ -236,7 +236,7 @@ def test_an_aborted_transaction_does_not_take_a_later_mail() -> None:
 def test_a_delivery_that_was_under_way_when_its_mail_was_deleted(end: tuple[str, str]) -> None:
     (entry,) = fold((0, CLIENT), (0.1, message_id()), (0.2, ACTIVE), (1, end), (300, attempt("sent")))
     (recipient,) = entry.recipients.values()
-    assert recipient.columns["status"] == "sent"
+    assert recipient.columns.status == "sent"
 
 
 def test_a_client_that_tries_again_after_a_rejection_is_accepted() -> None:
@@ -249,7 +249,7 @@ def test_a_client_that_tries_again_after_a_rejection_is_accepted() -> None:
         life = ((0, CLIENT), (0.1, refused), (0.2, message_id()), (0.3, ACTIVE), (0.4, attempt("deferred")))
         (entry,) = fold(*life)
         assert (entry.columns.get("ended_how"), entry.ended) == (None, None)
-        assert "deferred" in [one.columns["status"] for one in entry.recipients.values()]
+        assert "deferred" in [one.columns.status for one in entry.recipients.values()]
 
 
 def test_requeued_mail_ends_its_old_entry_only_if_that_is_known() -> None:

@@ -132,7 +132,7 @@ def test_each_mail_is_told_apart(order: Callable[[list[Line], random.Random], li
     for entry in found:
         how, recipients = world.truth[_number(entry)]
         assert entry.columns.get("ended_how") == how
-        known = {one.columns["recipient"]: one.columns["status"] for one in entry.recipients.values()}
+        known = {one.columns.recipient: one.columns.status for one in entry.recipients.values()}
         assert known == recipients
 
 
@@ -145,7 +145,7 @@ def _number(entry: QueueEntry) -> int:
     if columns.get("message_id"):
         numbers.add(int(columns["message_id"][2:].partition("@")[0]))
     numbers |= {
-        int(one.columns["recipient"].strip("nobdyr").partition("@")[0].partition("-")[0])
+        int(one.columns.recipient.strip("nobdyr").partition("@")[0].partition("-")[0])
         for one in entry.recipients.values()
     }
     assert len(numbers) == 1, numbers

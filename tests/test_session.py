@@ -12,10 +12,10 @@ from journal_postfix.session import (
     MAX_FAILURES,
     MAX_MAILS,
     SESSION_S,
-    Joined,
     Process,
     Session,
     Sessions,
+    Unit,
     step_of,
 )
 
@@ -55,7 +55,7 @@ class Log:
         self.kept: dict[Process, tuple[str, float]] = {}
         self.sessions = Sessions()
 
-    def tell(self, time: float, identifier: str, text: str, pid: int = 1, host: str = "mx") -> list[Joined]:
+    def tell(self, time: float, identifier: str, text: str, pid: int = 1, host: str = "mx") -> list[Unit]:
         parsed = parse(identifier, text)
         assert parsed["action"] != "unknown", text
         delivery = extract_delivery(parsed)
@@ -68,13 +68,13 @@ class Log:
             self.sessions = Sessions(
                 [(process, Session.from_plain(json.loads(stored[0]), stored[1]))] if stored is not None else ()
             )
-        joined = list(self.sessions.take(process, time, "postfix", step, delivery))
+        told = self.sessions.take(process, Unit(0, (host, "postfix"), parsed["component"], delivery, step, time))
         if self.restarts:
             for ended in self.sessions.ended:
                 del self.kept[ended]
             for changed, session in self.sessions.changed():
                 self.kept[changed] = (json.dumps(session.to_plain()), session.last_seen)
-        return joined
+        return list(told)
 
 
 def both(*lines: tuple[float, str, str] | tuple[float, str, str, int]) -> list[list[Delivery]]:
@@ -82,7 +82,7 @@ def both(*lines: tuple[float, str, str] | tuple[float, str, str, int]) -> list[l
     told = []
     for restarts in (False, True):
         log = Log(restarts=restarts)
-        told.append([[joined.delivery for joined in log.tell(*line)] for line in lines])
+        told.append([[one.delivery for one in log.tell(*line) if one.delivery is not None] for line in lines])
     assert told[0] == told[1]
     return told[0]
 
@@ -180,7 +180,7 @@ def test_the_tls_to_a_relay_is_that_of_one_mail_s_deliveries_to_it() -> None:
         (4, SMTP, sent("AAAAAA2")),
         (5, SMTP, sent("AAAAAA1")),
     )
-    tls = [line[0].recipient["tls_trust"] for line in told[1:] if line[0].recipient is not None]
+    tls = [line[0].recipient.tls_trust for line in told[1:] if line[0].recipient is not None]
     assert tls == ["Trusted", None, "Trusted", None, None]
 
 
@@ -190,7 +190,7 @@ def test_the_tls_to_a_relay_that_did_not_take_the_mail_is_not_the_next_mail_s() 
         (1, SMTP, sent("AAAAAA1", "other.example.net[198.51.100.7]:25")),
         (2, SMTP, sent("AAAAAA2")),
     )
-    assert [line[0].recipient["tls_trust"] for line in told[1:] if line[0].recipient is not None] == [None, None]
+    assert [line[0].recipient.tls_trust for line in told[1:] if line[0].recipient is not None] == [None, None]
 
 
 def test_a_process_is_remembered_only_while_there_is_something_to_know() -> None:
@@ -221,7 +221,7 @@ def test_what_is_remembered_of_a_process_is_bounded() -> None:
     left = log.tell(
         1002, SMTPD, "disconnect from a.example.com[192.0.2.1] ehlo=1 mail=9 rcpt=9 data=0/9 commands=19/28"
     )
-    assert [joined.delivery.queue_id for joined in left] == [
+    assert [one.delivery.queue_id for one in left if one.delivery is not None] == [
         f"AAAAAA{number}" for number in range(1000 - MAX_MAILS, 1000)
     ]
 

@@ -169,7 +169,7 @@ def _done(line: Line) -> list[tuple[str, str, Columns]]:
                 done.append((words, "", {}))
             if delivery.recipient is not None:
                 words = words if delivery.effect is Effect.ATTEMPTED else "the fate of the recipient that it names"
-                done.append((words, "delivery_to", delivery.recipient))
+                done.append((words, "delivery_to", delivery.recipient._asdict()))
             if delivery.event is not None:
                 action, linked, detail = delivery.event
                 columns = {"action": action, "linked_queue_id": linked, "detail": detail}

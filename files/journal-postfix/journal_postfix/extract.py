@@ -57,17 +57,47 @@ class Effect(IntEnum):
 LAST_STAGES: Final = frozenset({None, "DATA", "BDAT", "END-OF-MESSAGE"})
 
 
+class RecipientColumns(NamedTuple):
+    """What a line that decides about a recipient says of it: columns of delivery_to, in their order there.
+
+    A tuple: a dict of so many names costs each attempt more than all the rest of it. Delays are seconds.
+    """
+
+    recipient: str
+    orig_to: str | None
+    status: str
+    dsn: str | None
+    component: str
+    service: str | None
+    relay_host: str | None = None
+    relay_ip: str | None = None
+    relay_port: int | None = None
+    relay_path: str | None = None
+    tls: str | None = None
+    tls_protocol: str | None = None
+    tls_cipher: str | None = None
+    tls_trust: str | None = None
+    conn_use: int | None = None
+    delay: float | None = None
+    delay_before_queue: float | None = None
+    delay_in_queue: float | None = None
+    delay_connection: float | None = None
+    delay_transmission: float | None = None
+    response: str | None = None
+    next_queue_id: str | None = None
+
+
 class Delivery(NamedTuple):
     """What one line tells: for which queue entry ('' for noqueue), its effect, and the columns it fills.
 
-    `recipient` are the columns of delivery_to when the line decides about a recipient, else None; `event` are
-    (action, linked queue id, detail) when it belongs into the entry's story.
+    `recipient` is there when the line decides about a recipient; `event` are (action, linked queue id, detail) when it
+    belongs into the entry's story.
     """
 
     queue_id: str
     effect: Effect
     columns: Columns
-    recipient: Columns | None = None
+    recipient: RecipientColumns | None = None
     event: tuple[str, str | None, str | None] | None = None
     at: float | None = None
     """When the event happened, if before the line that it is told with."""
@@ -222,31 +252,31 @@ def attempted(queue_id: str, component: str, service: str | None, values: Sequen
         next_queue_id,
     ) = values
     before, active, setup, transmission = delays or _NO_DELAYS
-    columns = {
-        "recipient": recipient,
-        "orig_to": orig_to,
-        "status": attempt_status(component, status, response),
-        "dsn": dsn,
-        "component": component,
-        "service": service,
-        "relay_host": None if relay_host == "none" else relay_host,
-        "relay_ip": inet(relay_ip),
-        "relay_port": relay_port,
-        "relay_path": relay_path,
-        "tls": tls,
-        "tls_protocol": None,
-        "tls_cipher": None,
-        "tls_trust": None,
-        "conn_use": conn_use,
-        "delay": delay,
-        "delay_before_queue": before,
-        "delay_in_queue": active,
-        "delay_connection": setup,
-        "delay_transmission": transmission,
-        "response": response,
-        "next_queue_id": next_queue_id,
-    }
-    return _new(Delivery, (queue_id, _ATTEMPTED, NO_COLUMNS, columns, None, None))
+    columns = (
+        recipient,
+        orig_to,
+        attempt_status(component, status, response),
+        dsn,
+        component,
+        service,
+        None if relay_host == "none" else relay_host,
+        inet(relay_ip),
+        relay_port,
+        relay_path,
+        tls,
+        None,  # of its connection the process itself tells (session.py)
+        None,
+        None,
+        conn_use,
+        delay,
+        before,
+        active,
+        setup,
+        transmission,
+        response,
+        next_queue_id,
+    )
+    return _new(Delivery, (queue_id, _ATTEMPTED, NO_COLUMNS, _new(RecipientColumns, columns), None, None))
 
 
 def _delivery(parsed: Parsed) -> Delivery:
@@ -351,20 +381,19 @@ def _reply(parsed: Parsed) -> str | None:
     return " ".join(str(part) for part in parts if part) or None
 
 
-def _decided(parsed: Parsed, status: str) -> Columns | None:
+def _decided(parsed: Parsed, status: str) -> RecipientColumns | None:
     """The recipient's row when an action line decides about the recipient that it names."""
     if not parsed.get("recipient"):
         return None
-    columns: Columns = dict.fromkeys(RECIPIENT_COLUMNS)
-    columns.update(
+    return RecipientColumns(
         recipient=parsed["recipient"],
+        orig_to=None,
         status=status,
         dsn=parsed.get("dsn"),
         component=parsed["component"],
         service=parsed.get("service"),
         response=_reply(parsed),
     )
-    return columns
 
 
 def _reject(parsed: Parsed) -> Delivery:
@@ -456,8 +485,6 @@ def _corrupt(parsed: Parsed) -> Delivery | None:
         return None
     return Delivery(parsed["queue_id"], Effect.ENDED, {"ended_how": "corrupt"}, event=("corrupt", None, None))
 
-
-RECIPIENT_COLUMNS: Final = tuple(attempted("", "", None, ("",) * len(STATUS_NAMES)).recipient or ())
 
 # What a session without a queue id did, that rejected no mail.
 NO_STORY: Final = frozenset({"end", "abort", "trouble", "reply_filter", "reply_filter_bad", "bdat"})

@@ -16,12 +16,13 @@ by more than LATE_BEHIND_END_S. Long queue ids (enable_long_queue_ids) carry the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-from .extract import Columns, Delivery, Effect
+from .extract import Columns, Delivery, Effect, RecipientColumns
+from .session import Unit
 
 # How far, in seconds, lines of one queue entry may stand out of order. Daemons write to syslog independently; what was
 # seen is a few lines, mostly within the same second. Behind an end the next mail may already have the queue id.
@@ -95,7 +96,7 @@ class Recipient:
     __slots__ = ("attempted", "attempts", "changed", "columns", "first_attempt", "last_attempt", "lines", "stored")
 
     def __init__(
-        self, columns: Columns, attempted: float, first: float, last: float, attempts: int, *, stored: bool
+        self, columns: RecipientColumns, attempted: float, first: float, last: float, attempts: int, *, stored: bool
     ) -> None:
         self.columns = columns
         self.attempted = attempted
@@ -137,7 +138,7 @@ class QueueEntry:
         self.ended: float | None = None
         self.columns: Columns = {}
         self.recipients: dict[int, Recipient] = {}
-        self.attempts: list[tuple[int, float, Columns, int]] = []
+        self.attempts: list[tuple[int, float, RecipientColumns, int]] = []
         """New rows for delivery_attempt: recipient key, time, columns, line."""
         self.events: list[tuple[float, str, str, str | None, str | None, int]] = []
         """New rows for mail_event: time, component, action, linked queue id, detail, line."""
@@ -230,15 +231,18 @@ class QueueEntry:
         if time > self.last_seen:
             self.last_seen = time
         _, effect, new, recipient, event, at = delivery
-        if effect is QUEUED:
+        if effect is ATTEMPTED:
+            pass
+        elif effect is QUEUED:
             self._queue(new, time)
+        elif effect is ARRIVED:
+            self.arrived = True
+            self._fill(new)
         else:
             if new:
                 self._fill(new)
             if effect is ENDED:
                 self._end(new["ended_how"], time)
-            elif effect is ARRIVED:
-                self.arrived = True
             elif effect not in CHANGES_NOTHING:
                 self._change(effect, new, time)
         if recipient is not None:
@@ -249,6 +253,9 @@ class QueueEntry:
     def _fill(self, new: Columns) -> None:
         """Fill what is not known yet."""
         columns = self.columns
+        if not columns and NOT_FILLED.isdisjoint(new):
+            self.columns = {name: value for name, value in new.items() if value is not None}
+            return
         for name, value in new.items():
             if value is None or name in NOT_FILLED:
                 continue
@@ -315,9 +322,10 @@ class QueueEntry:
         elif time is not None and (self.ended is None or (how == old and time < self.ended)):
             self.ended = time
 
-    def _attempt(self, columns: Columns, time: float, line: int) -> None:
-        key = recipient_key(columns["recipient"], columns["orig_to"])
-        rank = FINAL_RANK.get(columns["status"], 0)
+    def _attempt(self, columns: RecipientColumns, time: float, line: int) -> None:
+        recipient, orig_to, status = columns[:3]
+        key = recipient_key(recipient, orig_to)
+        rank = FINAL_RANK.get(status, 0)
         is_final = rank > 0
         known = self.recipients.get(key)
         counts = not _is_ruled(columns)
@@ -332,7 +340,7 @@ class QueueEntry:
         known.attempts += counts
         known.first_attempt = min(known.first_attempt, time)
         known.last_attempt = max(known.last_attempt, time)
-        known_rank = FINAL_RANK.get(known.columns["status"], 0)
+        known_rank = FINAL_RANK.get(known.columns.status, 0)
         was_final = known_rank > 0
         if is_final == was_final:
             decides = (time, rank) >= (known.attempted, known_rank)
@@ -351,10 +359,10 @@ class QueueEntry:
             known.attempted = time
 
 
-def _is_ruled(columns: Columns) -> bool:
+def _is_ruled(columns: RecipientColumns) -> bool:
     """Tell what a rule decided about a recipient at the door (it stands in mail_event) from an attempt to deliver."""
-    status = columns["status"]
-    return status == "rejected" or (status == "discarded" and columns["component"] in ("smtpd", "cleanup"))
+    status = columns.status
+    return status == "rejected" or (status == "discarded" and columns.component in ("smtpd", "cleanup"))
 
 
 def _began(entry: QueueEntry) -> float:
@@ -406,6 +414,24 @@ class QueueEntries:
         owner.add(delivery, time, component, line)
         if owner.began != began and len(entries) > 1:
             entries.sort(key=_began)
+
+    def fold(self, key: Key, units: Sequence[Unit]) -> None:
+        """Fold all that lines tell of one queue id, in their order: what `add` does with each.
+
+        Most are about one mail with a long id: then nothing but that is looked at.
+        """
+        server_id, queue_id = key
+        is_long = is_long_queue_id(queue_id)
+        owner = None
+        for line, _, component, delivery, _, time in units:
+            assert delivery is not None
+            if owner is not None and delivery[1] is not ABORTED and delivery[1] is not PROXIED:
+                owner.add(delivery, time, component, line)
+                continue
+            self.add(server_id, delivery, time, component, line)
+            if is_long:
+                entries = self._by_key.get(key, ())
+                owner = entries[0] if len(entries) == 1 else None
 
     @staticmethod
     def _owner(entries: list[QueueEntry], delivery: Delivery, time: float) -> QueueEntry | None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-from .extract import NOQUEUE, REJECTIONS, Columns, Delivery, Effect, Parsed, extract_delivery, inet
+from .extract import NOQUEUE, REJECTIONS, Columns, Delivery, Effect, Parsed, RecipientColumns, extract_delivery, inet
 
 # No time limit of Postfix lets a process be silent for so long in the middle of something (src/global/mail_params.h:
 # the longest is smtp_data_done_timeout, 600 s).
@@ -85,12 +85,25 @@ _ATTEMPTED: Final = Kind.ATTEMPTED
 _NOQUEUE: Final = Effect.NOQUEUE
 
 
-class Joined(NamedTuple):
-    """A delivery for the fold, of which Postfix instance, and the time of the line that it is from."""
+class Unit(NamedTuple):
+    """What a line tells, on its way into the fold: its delivery, and its step in the life of its process.
 
-    instance: str
-    delivery: Delivery
+    `line` indexes the batch's messages, `server` are host and instance, `time` is the line's.
+    """
+
+    line: int
+    server: tuple[str, str]
+    component: str
+    delivery: Delivery | None
+    step: Step | None
     time: float
+
+    def tells(self, delivery: Delivery, instance: str | None = None) -> Unit:
+        """Give another delivery that becomes known by the same line, of its instance or another one."""
+        line, server, component, _, _, time = self
+        if instance is not None and instance != server[1]:
+            server = (server[0], instance)
+        return _new(Unit, (line, server, component, delivery, None, time))
 
 
 def _tls(parsed: Parsed) -> Columns:
@@ -258,7 +271,7 @@ class Session:
             if value:
                 plain[name] = value
         if self.decided:
-            plain["decided"] = [(sender, list(delivery), time) for sender, delivery, time in self.decided]
+            plain["decided"] = [(sender, _plain(delivery), time) for sender, delivery, time in self.decided]
         return plain
 
     @staticmethod
@@ -272,9 +285,15 @@ class Session:
         session.mails = [tuple(mail) for mail in plain.get("mails", ())]
         session.failures = [tuple(failure) for failure in plain.get("failures", ())]
         for sender, (queue_id, effect, columns, recipient, event, at), time in plain.get("decided", ()):
-            delivery = Delivery(queue_id, Effect(effect), columns, recipient, tuple(event) if event else None, at)
+            decided = RecipientColumns(**recipient) if recipient else None
+            delivery = Delivery(queue_id, Effect(effect), columns, decided, tuple(event) if event else None, at)
             session.decided.append((sender, delivery, time))
         return session
+
+
+def _plain(delivery: Delivery) -> list[Any]:
+    recipient = delivery.recipient
+    return [*delivery[:3], None if recipient is None else recipient._asdict(), *delivery[4:]]
 
 
 Process = tuple[str, int]
@@ -288,26 +307,26 @@ class Sessions:
         self._by_process: dict[Process, Session] = dict(stored)
         self.ended: set[Process] = set()
 
-    def take(
-        self, process: Process, time: float, instance: str, step: Step, delivery: Delivery | None
-    ) -> Iterable[Joined]:
-        """Take one line; give the deliveries that it and what stood before it tell, in the order of the fold."""
+    def take(self, process: Process, unit: Unit) -> Sequence[Unit]:
+        """Take one line, a step; give the deliveries that it and those before it tell, in the order of the fold."""
+        _, server, _, delivery, step, time = unit
+        assert step is not None
         kind, data = step
         session = self._by_process.get(process)
-        if session is not None and (kind is _CONNECTED or session.is_over(instance, time)):
+        if session is not None and (kind is _CONNECTED or session.is_over(server[1], time)):
             self._forget(process)
             session = None
         if session is None:
             if kind in NEEDS_STATE:
-                return () if delivery is None else (_new(Joined, (instance, delivery, time)),)
-            session = self._by_process[process] = Session(instance, time)
+                return () if delivery is None else (unit,)
+            session = self._by_process[process] = Session(server[1], time)
         session.changed = True
         if time > session.last_seen:
             session.last_seen = time
-        joined = JOIN[kind](session, time, instance, data, delivery)
+        told = JOIN[kind](session, unit, data)
         if kind is _DISCONNECTED or session.is_empty():
             self._forget(process)
-        return joined
+        return told
 
     def _forget(self, process: Process) -> None:
         if self._by_process.pop(process).stored:
@@ -318,45 +337,39 @@ class Sessions:
         return ((process, session) for process, session in self._by_process.items() if session.changed)
 
 
-def _joined(instance: str, delivery: Delivery | None, time: float) -> list[Joined]:
-    return [] if delivery is None else [_new(Joined, (instance, delivery, time))]
+def _alone(unit: Unit) -> Sequence[Unit]:
+    return () if unit.delivery is None else (unit,)
 
 
-def _take_nothing(session: Session, time: float, instance: str, data: Any, delivery: Delivery | None) -> list[Joined]:
-    return _joined(instance, delivery, time)
+def _take_nothing(session: Session, unit: Unit, data: Any) -> Sequence[Unit]:
+    return _alone(unit)
 
 
-def _take_disconnected(
-    session: Session, time: float, instance: str, data: bool, delivery: Delivery | None
-) -> list[Joined]:
+def _take_disconnected(session: Session, unit: Unit, data: bool) -> Sequence[Unit]:
     if not data:
-        return []
-    return [_aborted(mail, None, time) for mail in session.mails]
+        return ()
+    return [_aborted(unit, mail, None) for mail in session.mails]
 
 
-def _take_lost(session: Session, time: float, instance: str, data: str, delivery: Delivery | None) -> list[Joined]:
-    return [_aborted(session.mails[-1], data, time)] if session.mails else []
+def _take_lost(session: Session, unit: Unit, data: str) -> Sequence[Unit]:
+    return (_aborted(unit, session.mails[-1], data),) if session.mails else ()
 
 
-def _aborted(mail: tuple[str, str, float], detail: str | None, time: float) -> Joined:
+def _aborted(unit: Unit, mail: tuple[str, str, float], detail: str | None) -> Unit:
     instance, queue_id, arrived = mail
     event = None if detail is None else ("end", None, detail)
     columns = {"ended_how": "canceled", "arrived": arrived}
-    return Joined(instance, Delivery(queue_id, Effect.ABORTED, columns, event=event), time)
+    return unit.tells(Delivery(queue_id, Effect.ABORTED, columns, event=event), instance)
 
 
-def _take_receiving_tls(
-    session: Session, time: float, instance: str, data: Columns, delivery: Delivery | None
-) -> list[Joined]:
+def _take_receiving_tls(session: Session, unit: Unit, data: Columns) -> Sequence[Unit]:
     session.receiving_tls = data
-    return _joined(instance, delivery, time)
+    return _alone(unit)
 
 
-def _take_sender(
-    session: Session, time: float, instance: str, data: str | None, delivery: Delivery | None
-) -> list[Joined]:
+def _take_sender(session: Session, unit: Unit, data: str | None) -> Sequence[Unit]:
     _keep_transaction(session, data)
-    return _joined(instance, delivery, time)
+    return _alone(unit)
 
 
 def _keep_transaction(session: Session, sender: str | None) -> None:
@@ -365,97 +378,88 @@ def _keep_transaction(session: Session, sender: str | None) -> None:
         session.decided = [item for item in session.decided if item[0] is None or item[0] == sender]
 
 
-def _take_decided(
-    session: Session, time: float, instance: str, data: tuple[str | None, Delivery], delivery: Delivery | None
-) -> list[Joined]:
+def _take_decided(session: Session, unit: Unit, data: tuple[str | None, Delivery]) -> Sequence[Unit]:
     sender, decided = data
     _keep_transaction(session, sender)
     if len(session.decided) < MAX_ACTIONS:
-        session.decided.append((sender, decided, time))
-    return _joined(instance, delivery, time)
+        session.decided.append((sender, decided, unit.time))
+    return _alone(unit)
 
 
-def _take_arrived(session: Session, time: float, instance: str, data: None, delivery: Delivery | None) -> list[Joined]:
+def _take_arrived(session: Session, unit: Unit, data: None) -> Sequence[Unit]:
+    _, server, _, delivery, _, time = unit
     assert delivery is not None
     queue_id = delivery.queue_id
     if session.receiving_tls is not None:
-        delivery = delivery._replace(columns={**delivery.columns, **session.receiving_tls})
-    joined = [_new(Joined, (instance, delivery, time))]
+        unit = unit.tells(delivery._replace(columns={**delivery.columns, **session.receiving_tls}))
+    told: Sequence[Unit] = (unit,)
     if session.decided:
         # They stood before this line, but are told of a mail that begins with it.
-        joined += [Joined(instance, decided._replace(queue_id=queue_id), time) for _, decided, _ in session.decided]
+        told = [unit, *(unit.tells(decided._replace(queue_id=queue_id)) for _, decided, _ in session.decided)]
         session.decided = []
-    session.mails = [*session.mails[1 - MAX_MAILS :], (instance, queue_id, time)]
-    return joined
+    session.mails = [*session.mails[1 - MAX_MAILS :], (server[1], queue_id, time)]
+    return told
 
 
-def _take_front(session: Session, time: float, instance: str, data: Columns, delivery: Delivery | None) -> list[Joined]:
-    session.front = {**data, "arrived": time}
-    return _joined(instance, delivery, time)
+def _take_front(session: Session, unit: Unit, data: Columns) -> Sequence[Unit]:
+    session.front = {**data, "arrived": unit.time}
+    return _alone(unit)
 
 
-def _take_proxied(
-    session: Session, time: float, instance: str, data: Delivery, delivery: Delivery | None
-) -> list[Joined]:
+def _take_proxied(session: Session, unit: Unit, data: Delivery) -> Sequence[Unit]:
     front, session.front = session.front, None
     decided, session.decided = session.decided, []
-    joined = _joined(instance, _brought_by(delivery, front), time)
+    told = [*_brought_by(unit, front)]
     if data.queue_id and front is not None:
         columns: Columns = {**data.columns, **(session.receiving_tls or {}), "arrived": front["arrived"]}
         columns.update({name: front[name] for name in FRONT_COLUMNS if name.startswith("sasl_")})
         columns["orig_client"] = f"{front['client_hostname']}[{front['client_ip']}]"
-        joined.append(Joined(instance, data._replace(columns=columns), time))
+        told.append(unit.tells(data._replace(columns=columns)))
         for _, item, at in decided:
             story = Delivery(data.queue_id, Effect.PROXIED, {"arrived": front["arrived"]}, event=item.event, at=at)
-            joined.append(Joined(instance, story, time))
-    return joined
+            told.append(unit.tells(story))
+    return told
 
 
-def _take_proxy_refused(
-    session: Session, time: float, instance: str, data: None, delivery: Delivery | None
-) -> list[Joined]:
+def _take_proxy_refused(session: Session, unit: Unit, data: None) -> Sequence[Unit]:
     front, session.front = session.front, None
     session.decided = []
-    return _joined(instance, _brought_by(delivery, front), time)
+    return _brought_by(unit, front)
 
 
-def _brought_by(delivery: Delivery | None, front: Columns | None) -> Delivery | None:
+def _brought_by(unit: Unit, front: Columns | None) -> Sequence[Unit]:
     """Fill in the client, whom the filter's lines do not name."""
+    delivery = unit.delivery
     if delivery is None or front is None:
-        return delivery
+        return _alone(unit)
     columns: Columns = {name: front[name] for name in FRONT_COLUMNS if name in delivery.columns}
     columns["client_ip"] = inet(columns["client_ip"])
-    return delivery._replace(columns={**delivery.columns, **columns})
+    return (unit.tells(delivery._replace(columns={**delivery.columns, **columns})),)
 
 
-def _take_failed(
-    session: Session, time: float, instance: str, data: tuple[str, str], delivery: Delivery | None
-) -> list[Joined]:
-    session.failures = [*session.failures[1 - MAX_FAILURES :], (*data, time)]
-    return _joined(instance, delivery, time)
+def _take_failed(session: Session, unit: Unit, data: tuple[str, str]) -> Sequence[Unit]:
+    session.failures = [*session.failures[1 - MAX_FAILURES :], (*data, unit.time)]
+    return _alone(unit)
 
 
-def _take_sending_tls(
-    session: Session, time: float, instance: str, data: tuple[list[Any], Columns], delivery: Delivery | None
-) -> list[Joined]:
+def _take_sending_tls(session: Session, unit: Unit, data: tuple[list[Any], Columns]) -> Sequence[Unit]:
     session.sending_to, session.sending_tls = data
     session.tls_queue_id = None
-    return _joined(instance, delivery, time)
+    return _alone(unit)
 
 
-def _take_attempted(
-    session: Session, time: float, instance: str, data: list[Any], delivery: Delivery | None
-) -> list[Joined]:
+def _take_attempted(session: Session, unit: Unit, data: list[Any]) -> Sequence[Unit]:
+    delivery = unit.delivery
     assert delivery is not None
-    assert delivery.recipient is not None
     recipient = delivery.recipient
+    assert recipient is not None
     queue_id = delivery.queue_id
-    joined = []
+    told = []
     for action, text, failed in session.failures:
         # The last failure is often the status line's own reason.
-        if text not in (recipient["response"] or ""):
+        if text not in (recipient.response or ""):
             event = (action, None, text)
-            joined.append(Joined(instance, Delivery(queue_id, Effect.NOTED, {}, event=event, at=failed), time))
+            told.append(unit.tells(Delivery(queue_id, Effect.NOTED, {}, event=event, at=failed)))
     session.failures = []
     if session.sending_tls is not None:
         if session.tls_queue_id is None:
@@ -465,9 +469,9 @@ def _take_attempted(
             # Another mail: over a connection of its own, or one of which nothing was logged.
             session.sending_to = session.sending_tls = session.tls_queue_id = None
         elif session.sending_to == data:
-            delivery = delivery._replace(recipient={**recipient, **session.sending_tls})
-    joined.append(_new(Joined, (instance, delivery, time)))
-    return joined
+            unit = unit.tells(delivery._replace(recipient=recipient._replace(**session.sending_tls)))
+    told.append(unit)
+    return told
 
 
 NEEDS_STATE: Final = frozenset(
@@ -475,7 +479,7 @@ NEEDS_STATE: Final = frozenset(
 )
 """Steps that mean nothing to a process of which nothing is known."""
 
-JOIN: Final[dict[Kind, Callable[[Session, float, str, Any, Delivery | None], list[Joined]]]] = {
+JOIN: Final[dict[Kind, Callable[[Session, Unit, Any], Sequence[Unit]]]] = {
     Kind.CONNECTED: _take_nothing,
     Kind.DISCONNECTED: _take_disconnected,
     Kind.RECEIVING_TLS: _take_receiving_tls,

@@ -50,8 +50,8 @@ def _jobs(text: str) -> int:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Import all files, the oldest first; those that cannot be read are named, the others are imported."""
-    # A batch is a hundred thousand objects without a cycle among them: looking for some takes a tenth of the time.
-    gc.set_threshold(100_000, 20, 100)
+    # A batch is some hundred thousand objects without a cycle among them: looking for some takes a tenth of the time.
+    gc.set_threshold(400_000, 20, 100)
     options = replace(input_options(arguments, settings), own_machine=own_machine())
     database = Database(settings.database)
     require_current_schema(database)

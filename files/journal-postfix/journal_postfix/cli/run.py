@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     log.handlers = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
-    # A batch is a hundred thousand objects without a cycle among them: looking for some takes a tenth of the time.
-    gc.set_threshold(100_000, 20, 100)
+    # A batch is some hundred thousand objects without a cycle among them: looking for some takes a tenth of the time.
+    gc.set_threshold(400_000, 20, 100)
 
     def load() -> Settings:
         again = load_settings(arguments.config)

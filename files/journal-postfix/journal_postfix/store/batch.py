@@ -19,7 +19,7 @@ from ..neighbour import neighbour_columns
 from ..parse import Parser, parse
 from ..parse.engine import PROGRAMS
 from ..parse.neighbours import NAMES as NEIGHBOURS
-from ..session import Step, step_of
+from ..session import Unit, step_of
 
 # Bytes: host, instance and subject stand together in an index row, which PostgreSQL bounds at 2,704 bytes.
 MAX_NAME: Final = 255
@@ -28,19 +28,6 @@ HOUR_S: Final = 3600.0
 _new: Final = tuple.__new__  # half of what making one by its name takes
 EventKey = tuple[str, str, float, str, str, str]
 """Of a server event: host, instance, the hour's beginning, component, action, subject."""
-
-
-class Unit(NamedTuple):
-    """One line's delivery, and its step in the life of its process, on their way into the fold.
-
-    `line` indexes the batch's messages.
-    """
-
-    line: int
-    server: tuple[str, str]
-    component: str
-    delivery: Delivery | None
-    step: Step | None
 
 
 class _Source:
@@ -153,6 +140,7 @@ class Batch:
         One loop over many, because a call for each is a tenth of what it costs to read a line.
         """
         sources: dict[tuple[str, str], _Source] = {}
+        servers: dict[tuple[str, str], tuple[str, str]] = {}
         # Of each program the host that logged last: a log has few hosts, and one string is looked up faster than two.
         latest: dict[str, _Source] = {}
         kept, keep = self.messages, self.messages.append
@@ -163,14 +151,14 @@ class Batch:
             host, identifier, pid, time, text, _, trusted, _ = message
             source = latest.get(identifier)
             if source is None or source.server[0] != host:
-                source = sources.get((host, identifier)) or self._source(message)
+                source = sources.get((host, identifier)) or self._source(message, servers)
                 sources[host, identifier] = latest[identifier] = source
             if pid and trusted and (match := source.fullmatch(text)) is not None and "\0" not in text:
                 kind = source.kinds[match.lastindex]
                 told = kind[0](match, source.component, source.service)
                 if told is not None:
                     delivery, step = told
-                    keep_unit(_new(Unit, (len(kept), source.server, source.component, delivery, step)))
+                    keep_unit(_new(Unit, (len(kept), source.server, source.component, delivery, step, time)))
                     keep(message)
                     characters += len(text)
                     kind[1] += 1
@@ -184,15 +172,18 @@ class Batch:
                 if lines:
                     self._count((source.server[0], source.component, action), lines, last)
 
-    def _source(self, message: LogMessage) -> _Source:
-        """Find out how a program's commonest lines are read, if it has any that are stored."""
+    def _source(self, message: LogMessage, servers: dict[tuple[str, str], tuple[str, str]]) -> _Source:
+        """Find out how a program's commonest lines are read, if it has any that are stored.
+
+        Of `servers` all programs of one get the same tuple: who compares units sees that without comparing texts.
+        """
         parsed = self._parse(message.identifier, "")
         component = parsed.get("component", "")
         instance: str = parsed.get("instance", "")
         is_stored = "instance" in parsed and _problem(message._replace(text="")) is None
         program = COMMONEST.get(component, NOTHING_COMMON) if is_stored else NOTHING_COMMON
         server = (message.host, self._aliases.get(instance, instance))
-        return _Source(program, component, parsed.get("service"), server)
+        return _Source(program, component, parsed.get("service"), servers.setdefault(server, server))
 
     def _count(self, key: tuple[str, str, str], lines: int, last: float) -> None:
         counter = self.counters.get(key)
@@ -244,11 +235,11 @@ class Batch:
                 instance = parsed["instance"]
                 if instance in self._aliases:
                     instance = self._aliases[instance]
-                self.units.append(Unit(line, (host, instance), component, delivery, step))
+                self.units.append(Unit(line, (host, instance), component, delivery, step, message.time))
                 if component == "pickup" and action == "uid" and "orig_queue_id" in parsed:
                     # `postsuper -r ALL` logs no queue ids: that the mail came back is all that is told of its old one.
                     old = Delivery(parsed["orig_queue_id"], Effect.REQUEUED, {})
-                    self.units.append(Unit(line, (host, instance), component, old, None))
+                    self.units.append(Unit(line, (host, instance), component, old, None, message.time))
             subject = subject_of(parsed)
             if subject is not None:
                 self._add_event(message, parsed["instance"], component, action, subject)

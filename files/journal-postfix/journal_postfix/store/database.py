@@ -358,6 +358,8 @@ def copy_data(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[list
 
 def _copy_column(values: Sequence[Any]) -> Iterable[str] | None:
     """Give the values as COPY reads them; None if all are."""
+    if values[0] is None and values.count(None) == len(values):
+        return None
     kinds = set(map(type, values))
     if kinds == {str}:
         return values if _is_plain("".join(values)) else map(_escaped, values)
@@ -366,8 +368,10 @@ def _copy_column(values: Sequence[Any]) -> Iterable[str] | None:
             return ["\\N" if value is None else value for value in values]
     elif kinds <= {int, float}:
         return map(str, values)
-    elif kinds == {NoneType}:
-        return None
+    elif kinds <= {int, float, NoneType}:
+        return ["\\N" if value is None else str(value) for value in values]
+    elif kinds == {bool}:
+        return ["t" if value else "f" for value in values]
     return map(_copy_value, values)
 
 

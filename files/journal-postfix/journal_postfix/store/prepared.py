@@ -18,15 +18,14 @@ from __future__ import annotations
 import marshal
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..extract import Delivery, Effect
-from ..merge import QueueEntries, QueueEntry
+from ..extract import Delivery, Effect, RecipientColumns
+from ..merge import Key, QueueEntries, QueueEntry
 from ..message import LogMessage
 from ..parse import Parser
-from ..session import Process, Session, Sessions
-from .batch import Batch, Unit
+from ..session import Process, Session, Sessions, Unit
+from .batch import Batch
 from .database import CopyInto, copy_data
 from .rows import (
     COPY_ATTEMPT,
@@ -42,6 +41,7 @@ from .rows import (
 )
 from .seams import line_hashes
 from .sessions import keep_sessions, load_sessions
+from .told import Told
 
 if TYPE_CHECKING:
     from .write import Writer
@@ -56,10 +56,6 @@ LOOK_OUT_LINES: Final = 1000
 Source = int | tuple[int, int] | tuple[int, int, int, str, bytes]
 """Where a delivery is from: a line that tells it by itself; one of a process that tells it, too (process, line); one
 that tells what earlier lines add to (process, line, server, component, the delivery)."""
-
-
-Told = tuple[int, int, str, Delivery, float]
-"""What a line tells, as the fold takes it: line, number of its server in the database, component, delivery, time."""
 
 
 class Mail(NamedTuple):
@@ -161,59 +157,58 @@ def prepare(batch: Batch, verp_marker: str | None) -> Prepared:
     """Join and fold a batch as if nothing were stored."""
     servers: dict[tuple[str, str], int] = {}
     processes: dict[Process, int] = {}
-    keys: dict[tuple[int, str], int] = {}
+    keys: dict[Key, int] = {}
+    units_of: list[list[Unit]] = []
     sources: list[list[Source]] = []
     steps: list[list[int]] = []
     told_by: list[set[int]] = []
     noqueue: list[tuple[int, int]] = []
     noqueue_rows: list[Sequence[Any]] = []
     sessions = Sessions()
-    entries = QueueEntries()
     messages = batch.messages
-    first = 0.0
+    is_noqueue = Effect.NOQUEUE
+    process = NO_PROCESS
 
-    def tell(server: int, delivery: Delivery, time: float, component: str, line: int, source: Source) -> None:
-        """Take what a line tells; the order is that of Writer._fold."""
-        process = NO_PROCESS if isinstance(source, int) else source[0]
-        if delivery.effect is Effect.NOQUEUE:
-            noqueue.append((process, server))
-            noqueue_rows.append(noqueue_row(0, delivery.columns, time, verp_marker)[1:])
-            return
-        key = (server, delivery.queue_id)
-        number = keys.get(key)
-        if number is None:
-            number = keys[key] = len(keys)
-            sources.append([])
-        sources[number].append(source)
-        if process != NO_PROCESS:
-            told_by[process].add(number)
-        entries.add(server, delivery, time, component, line)
-
-    for line, server, component, delivery, step in batch.units:
-        message = messages[line]
-        time = message.time
-        if time < first or not first:
-            first = time
-        number = servers.setdefault(server, len(servers))
-        if step is None:
+    for unit in batch.units:
+        line, _, component, own_delivery, step, _ = unit
+        some: Sequence[Unit] = (unit,)
+        if step is not None:
+            of = messages[line][0:3:2]
+            if of not in processes:
+                processes[of] = len(processes)
+                steps.append([])
+                told_by.append(set())
+            process = processes[of]
+            steps[process].append(line)
+            some = sessions.take(of, unit)
+        for one in some:
+            _, server, _, delivery, _, time = one
             assert delivery is not None
-            tell(number, delivery, time, component, line, line)
-            continue
-        key = (message.host, message.pid)
-        process = processes.get(key)
-        if process is None:
-            process = processes[key] = len(processes)
-            steps.append([])
-            told_by.append(set())
-        steps[process].append(line)
-        for instance, joined, at in sessions.take(key, time, server[1], step, delivery):
-            if joined is delivery:
-                tell(number, joined, at, component, line, (process, line))
+            server_number = servers.setdefault(server, len(servers))
+            queue_id, effect, columns, _, _, _ = delivery
+            if effect is is_noqueue:
+                noqueue.append((NO_PROCESS if step is None else process, server_number))
+                noqueue_rows.append(noqueue_row(0, columns, time, verp_marker)[1:])
                 continue
-            other = servers.setdefault((server[0], instance), len(servers))
-            tell(other, joined, at, component, line, (process, line, other, component, pack_delivery(joined)))
+            number = keys.setdefault((server_number, queue_id), len(keys))
+            if number == len(sources):
+                sources.append([])
+                units_of.append([])
+            units_of[number].append(one)
+            if step is None:
+                sources[number].append(line)
+                continue
+            told_by[process].add(number)
+            if delivery is own_delivery:
+                sources[number].append((process, line))
+            else:
+                packed = pack_delivery(delivery)
+                sources[number].append((process, line, server_number, component, packed))
 
-    mails, columns = _mails(entries.changed(), keys, verp_marker)
+    entries = QueueEntries()
+    for key, units in zip(keys, units_of, strict=True):
+        entries.fold(key, units)
+    mails, columns_of = _mails(entries.changed(), keys, verp_marker)
     names, lines = _lines(COPY_NOQUEUE.columns[1:], noqueue_rows)
     return Prepared(
         list(servers),
@@ -223,10 +218,10 @@ def prepare(batch: Batch, verp_marker: str | None) -> Prepared:
         [(processes[key], session) for key, session in sessions.changed()],
         list(keys),
         sources,
-        first,
+        min([unit[5] for unit in batch.units], default=0.0),
         mails,
         [(*one, row) for one, row in zip(noqueue, lines, strict=True)],
-        [*columns, names],
+        [*columns_of, names],
     )
 
 
@@ -262,14 +257,14 @@ def _grouped(names: Sequence[str], groups: Sequence[Sequence[Sequence[Any]]]) ->
 
 def pack_delivery(delivery: Delivery) -> bytes:
     """Give a delivery, all of plain values, as bytes that cost nothing to hand over."""
-    queue_id, effect, *rest = delivery
-    return marshal.dumps((queue_id, int(effect), *rest))
+    queue_id, effect, columns, recipient, event, at = delivery
+    return marshal.dumps((queue_id, int(effect), columns, recipient and tuple(recipient), event, at))
 
 
 def unpack_delivery(packed: bytes) -> Delivery:
     """Give the delivery back."""
-    queue_id, effect, *rest = marshal.loads(packed)  # noqa: S302 (packed by pack_delivery in our own child)
-    return Delivery(queue_id, Effect(effect), *rest)
+    queue_id, effect, columns, recipient, event, at = marshal.loads(packed)  # noqa: S302 (packed in our own child)
+    return Delivery(queue_id, Effect(effect), columns, recipient and RecipientColumns(*recipient), event, at)
 
 
 # ---- in the batch's turn
@@ -278,7 +273,7 @@ def unpack_delivery(packed: bytes) -> Delivery:
 class Anew(NamedTuple):
     """What is left for the Writer's own way: deliveries and entries to be folded; and the keys that they are about."""
 
-    told: list[Told]
+    told: Told
     entries: QueueEntries
     keys: set[int]
     processes: set[int]
@@ -301,8 +296,9 @@ def load_anew(writer: Writer, batch: PreparedBatch, prepared: Prepared) -> Anew 
 
     server_ids = [writer.server_ids[server] for server in prepared.servers]
     wanted = {(server_ids[server], queue_id): number for number, (server, queue_id) in enumerate(prepared.keys)}
-    also = {(server, delivery.queue_id) for _, server, _, delivery, _ in told if delivery.effect is not Effect.NOQUEUE}
-    first = min([prepared.first, *[time for _, _, _, _, time in told]])
+    also = set(told.by_entry)
+    first = told.first_time()
+    first = prepared.first if first is None else min(prepared.first, first)
     stored = writer.load_entries([*wanted, *(also - wanted.keys())], first)
     keys.update(wanted[key] for key in also if key in wanted)
     for entry in stored:
@@ -312,9 +308,8 @@ def load_anew(writer: Writer, batch: PreparedBatch, prepared: Prepared) -> Anew 
     if len(keys) > MAX_ANEW * len(prepared.keys):
         return None
 
-    told += _told_again(writer, batch, prepared, keys, processes)
-    # A line is of one process: those of its deliveries that come from one list keep their order.
-    told.sort(key=itemgetter(0))
+    # A line is of one process: what one tells comes all from the same list.
+    told.mix_in(_told_again(writer, batch, prepared, keys, processes))
     if stored:
         writer.load_recipients(told, stored)
     keep_sessions(database, sessions)
@@ -326,7 +321,7 @@ def load_anew(writer: Writer, batch: PreparedBatch, prepared: Prepared) -> Anew 
 
 def _told_again(
     writer: Writer, batch: PreparedBatch, prepared: Prepared, keys: set[int], processes: set[int]
-) -> list[Told]:
+) -> list[tuple[Key, Unit]]:
     """Give what the lines of all processes but these tell about some keys; of each line in its order."""
     sources = {
         key: [source for source in prepared.sources[key] if isinstance(source, int) or source[0] not in processes]
@@ -348,14 +343,13 @@ def _told_again(
         server, queue_id = prepared.keys[key]
         for source in of_key:
             if isinstance(source, tuple) and len(source) == 5:
-                _, line, component, packed = source[0], source[1], source[3], source[4]
-                delivery, server = unpack_delivery(packed), source[2]
+                _, line, server, component, packed = source
+                time = batch.messages[line].time
+                unit = Unit(line, prepared.servers[server], component, unpack_delivery(packed), None, time)
             else:
                 line = source if isinstance(source, int) else source[1]
                 unit = own[line, queue_id].pop(0)
-                assert unit.delivery is not None
-                component, delivery = unit.component, unit.delivery
-            told.append((line, server_ids[server], component, delivery, batch.messages[line].time))
+            told.append(((server_ids[server], queue_id), unit))
     return told
 
 

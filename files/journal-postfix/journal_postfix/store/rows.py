@@ -7,10 +7,10 @@ names below, never of data. Never talks to the database.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, Final
 
-from ..extract import RECIPIENT_COLUMNS, Columns
+from ..extract import Columns, RecipientColumns
 from ..merge import QueueEntry, Recipient
 from ..message import LogMessage
 from ..neighbour import COLUMNS as NEIGHBOUR_COLUMNS
@@ -53,15 +53,11 @@ FROM_MUTABLE: Final = ("began", "last_seen", "ended", "is_held", *FROM_TIMES, *F
 FROM_ALL: Final = ("mail_id", "server_id", "queue_id", *FROM_MUTABLE)
 
 TO_TIMES: Final = ("attempted", "first_attempt", "last_attempt")
-TO_MUTABLE: Final = (
-    *(name for name in RECIPIENT_COLUMNS if name not in ("recipient", "orig_to")),
-    "attempts",
-    *TO_TIMES,
-)
-TO_ALL: Final = ("mail_id", "recipient_key", "recipient", "orig_to", *TO_MUTABLE)
-_to_columns: Final = itemgetter("recipient", "orig_to", *TO_MUTABLE[:-4])
+TO_ALL: Final = ("mail_id", "recipient_key", *RecipientColumns._fields, "attempts", *TO_TIMES)
+TO_MUTABLE: Final = tuple(name for name in TO_ALL[2:] if name not in ("recipient", "orig_to"))
 
 ATTEMPT_COLUMNS: Final = ("status", "dsn", "component", "relay_host", "relay_ip", "relay_port", "delay", "response")
+_attempt_columns: Final = attrgetter(*ATTEMPT_COLUMNS)
 NOQUEUE_COLUMNS: Final = (
     "component",
     "service",
@@ -180,7 +176,7 @@ def to_row(mail_id: int, key: int, recipient: Recipient) -> list[Any]:
     return [
         mail_id,
         key,
-        *_to_columns(recipient.columns),
+        *recipient.columns,
         None if recipient.attempts == 1 else recipient.attempts,
         attempted,
         None if first == attempted else first,
@@ -188,10 +184,10 @@ def to_row(mail_id: int, key: int, recipient: Recipient) -> list[Any]:
     ]
 
 
-def attempt_row(mail_id: int, attempt: tuple[int, float, Columns, int]) -> Sequence[Any]:
+def attempt_row(mail_id: int, attempt: tuple[int, float, RecipientColumns, int]) -> Sequence[Any]:
     """Give the row of delivery_attempt."""
     key, time, columns, _ = attempt
-    return (mail_id, key, timestamp(time), *[columns[name] for name in ATTEMPT_COLUMNS])
+    return (mail_id, key, timestamp(time), *_attempt_columns(columns))
 
 
 def event_row(mail_id: int, event: tuple[float, str, str, str | None, str | None, int]) -> Sequence[Any]:
@@ -208,7 +204,7 @@ def noqueue_row(server_id: int, columns: Columns, time: float, verp_marker: str 
 def load_recipient(row: Sequence[Any]) -> tuple[int, int, Recipient]:
     """Give mail id, recipient key and recipient of a row of LOAD_TO."""
     values = dict(zip(TO_ALL, row, strict=True))
-    columns = {name: values[name] for name in RECIPIENT_COLUMNS}
+    columns = RecipientColumns._make(values[name] for name in RecipientColumns._fields)
     times = [(values[name] or values["attempted"]).timestamp() for name in TO_TIMES]
     attempts = 1 if values["attempts"] is None else values["attempts"]
     recipient = Recipient(columns, times[0], times[1], times[2], attempts, stored=True)

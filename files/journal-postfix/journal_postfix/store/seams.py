@@ -57,9 +57,10 @@ def line_hash(message: LogMessage) -> bytes:
 def line_hashes(messages: Iterable[LogMessage]) -> list[bytes]:
     """Give line_hash of each."""
     cut = HASHED_CHARACTERS
+    # By number: identifier, process id, text.
     return [
-        blake2b(f"{identifier}{pid}{text[:cut].strip()}".encode("ascii", "replace")).digest()[:6]
-        for _, identifier, pid, _, text, _, _, _ in messages
+        blake2b(f"{message[1]}{message[2]}{message[4][:cut].strip()}".encode("ascii", "replace")).digest()[:6]
+        for message in messages
     ]
 
 
@@ -74,7 +75,7 @@ def leave_out_known(database: Database, batch: Batch, begins: InputPosition) -> 
     for host, lines in _by_host(batch).items():
         messages = list(map(batch.messages.__getitem__, lines))
         hashes = [batch.hashes[line] for line in lines] if batch.hashes else line_hashes(messages)
-        times = [int(message.time * SECOND) for message in messages]
+        times = [int(message[3] * SECOND) for message in messages]
         found = _find_known(database, begins, host, lines, hashes, times, batch.forged_lines)
         for place, line in enumerate(lines if found else ()):
             if line in found:
@@ -90,7 +91,7 @@ def _by_host(batch: Batch) -> dict[str, Sequence[int]]:
     """Give the lines of Postfix and its neighbours, and of who says to be Postfix, by host."""
     neither = batch.not_postfix - batch.forged_lines
     messages = batch.messages
-    if not neither and len({message.host for message in messages}) == 1:
+    if not neither and len({host for host, _, _ in batch.counters}) == 1:
         return {messages[0].host: range(len(messages))}
     groups: dict[str, list[int]] = {}
     for line, message in enumerate(messages):

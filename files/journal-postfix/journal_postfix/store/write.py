@@ -19,12 +19,12 @@ from typing import Any, Final, NamedTuple
 from ..errors import InputBusyError, StoreError
 from ..extract import Effect
 from ..merge import IN_DELIVERY_S, LATE_S, QueueEntries, QueueEntry, recipient_key
-from ..session import Sessions
-from .batch import Batch, Group, InputPosition, Unit, printable_host
+from ..session import Sessions, Unit
+from .batch import Batch, Group, InputPosition, printable_host
 from .database import WAIT_SETTINGS, CopyInto, Database, RowRefused, Statement, insert_rows, json_rows, timestamp
 from .health import COUNT_EVENTS, count_server_events
 from .inputs import keep_forged, lock_hosts, record_gaps
-from .prepared import PreparedBatch, Told, load_anew, prepared_state, write_prepared
+from .prepared import PreparedBatch, load_anew, prepared_state, write_prepared
 from .rows import (
     COPY_ATTEMPT,
     COPY_EVENT,
@@ -51,6 +51,7 @@ from .seams import STATEMENTS as SEAM_STATEMENTS
 from .seams import leave_out_known
 from .sessions import STATEMENTS as SESSION_STATEMENTS
 from .sessions import keep_sessions, load_sessions
+from .told import Told
 
 # Every query of the writer finds its rows by key. While an import fills the tables their statistics lag behind, and
 # a plan that scans a table costs more with every batch: leave the planner no such choice.
@@ -184,9 +185,7 @@ class Writer:
     def _store_units(self, units: Sequence[Unit], batch: Batch, refused: Refused) -> tuple[int, int, int]:
         """Join, fold and write all that a batch tells; give how many mails, recipients and rejections are new."""
         messages = batch.messages
-        processes = dict.fromkeys(
-            (messages[unit.line].host, messages[unit.line].pid) for unit in units if unit.step is not None
-        )
+        processes = dict.fromkeys([messages[unit[0]][0:3:2] for unit in units if unit[4] is not None])
         sessions = Sessions(load_sessions(self.database, processes))
         told = self.join(batch, units, sessions)
         keep_sessions(self.database, sessions)
@@ -261,30 +260,36 @@ class Writer:
 
     # Loading what the fold begins with.
 
-    def join(self, batch: Batch, units: Iterable[Unit], sessions: Sessions) -> list[Told]:
+    def join(self, batch: Batch, units: Iterable[Unit], sessions: Sessions) -> Told:
         """Give what some units of the batch tell in the order of its lines, and take their steps."""
         messages = batch.messages
         take = sessions.take
         server_ids = self.server_ids
-        told: list[Told] = []
-        for line, server, component, delivery, step in units:
-            message = messages[line]
-            if step is None:
-                assert delivery is not None
-                told.append((line, server_ids[server], component, delivery, message.time))
+        told = Told()
+        by_entry = told.by_entry
+        noqueue = Effect.NOQUEUE
+        known, server_id = None, 0
+        for unit in units:
+            line, server, _, delivery, step, _ = unit
+            if step is not None:
+                # Of its process: the message's host and process id.
+                for one in take(messages[line][0:3:2], unit):
+                    told.add(server_ids[one[1]], one)
                 continue
-            for instance, joined, time in take((message.host, message.pid), message.time, server[1], step, delivery):
-                told.append((line, server_ids[server[0], instance], component, joined, time))
+            if server is not known:
+                known, server_id = server, server_ids[server]
+            assert delivery is not None
+            if delivery[1] is noqueue:
+                told.add(server_id, unit)
+            else:
+                by_entry[server_id, delivery[0]].append(unit)
         return told
 
-    def _load(self, told: list[Told]) -> QueueEntries:
-        noqueue = Effect.NOQUEUE
-        keys = dict.fromkeys(
-            [(server_id, delivery.queue_id) for _, server_id, _, delivery, _ in told if delivery.effect is not noqueue]
-        )
-        if not keys:
+    def _load(self, told: Told) -> QueueEntries:
+        first = told.first_time()
+        if not told.by_entry or first is None:
             return QueueEntries()
-        entries = self.load_entries(list(keys), min([time for _, _, _, _, time in told]))
+        entries = self.load_entries(list(told.by_entry), first)
         if entries:
             self.load_recipients(told, entries)
         return QueueEntries(entries)
@@ -297,16 +302,14 @@ class Writer:
         since = timestamp(first - IN_DELIVERY_S - LATE_S)
         return [load_entry(row) for row in self.database.fetch(LOAD_FROM.command, (servers, queue_ids, since))]
 
-    def load_recipients(self, told: list[Told], entries: list[QueueEntry]) -> None:
+    def load_recipients(self, told: Told, entries: list[QueueEntry]) -> None:
         """Load those recipients of stored entries that something is told about."""
-        touched: dict[tuple[int, str], set[int]] = {(entry.server_id, entry.queue_id): set() for entry in entries}
-        for _, server_id, _, delivery, _ in told:
-            columns = delivery.recipient
-            if columns is not None:
-                keys = touched.get((server_id, delivery.queue_id))
-                if keys is not None:
-                    keys.add(recipient_key(columns["recipient"], columns["orig_to"]))
-        pairs = [(entry.mail_id, key) for entry in entries for key in touched[entry.server_id, entry.queue_id]]
+        pairs = []
+        for entry in entries:
+            units = told.by_entry.get((entry.server_id, entry.queue_id), ())
+            decided = [unit.delivery.recipient for unit in units if unit.delivery is not None]
+            keys = {recipient_key(columns.recipient, columns.orig_to) for columns in decided if columns is not None}
+            pairs += [(entry.mail_id, key) for key in keys]
         if not pairs:
             return
         by_id = {entry.mail_id: entry for entry in entries}
@@ -314,15 +317,14 @@ class Writer:
             mail_id, key, recipient = load_recipient(row)
             by_id[mail_id].recipients[key] = recipient
 
-    def _fold(self, told: list[Told], entries: QueueEntries) -> list[_Evidence]:
+    def _fold(self, told: Told, entries: QueueEntries) -> list[_Evidence]:
+        for key, units in told.by_entry.items():
+            entries.fold(key, units)
         noqueue: list[_Evidence] = []
-        add = entries.add
-        for line, server_id, component, delivery, time in told:
-            if delivery.effect is Effect.NOQUEUE:
-                row = noqueue_row(server_id, delivery.columns, time, self._verp_marker)
-                noqueue.append(_Evidence(row, (line,)))
-            else:
-                add(server_id, delivery, time, component, line)
+        for server_id, unit in told.noqueue:
+            assert unit.delivery is not None
+            row = noqueue_row(server_id, unit.delivery.columns, unit.time, self._verp_marker)
+            noqueue.append(_Evidence(row, (unit.line,)))
         return noqueue
 
     # Writing what it ends with.
