@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,6 +16,7 @@ import pytest
 from journal_postfix.errors import StoreError, StoreUnavailable
 from journal_postfix.store import Database
 from journal_postfix.store.database import CopyInto, RowRefused
+from scratch_postgres import ScratchPostgres
 
 pytestmark = pytest.mark.one_postgres
 
@@ -151,6 +155,35 @@ def test_a_block_is_undone_as_a_whole_after_one_within_it_was(connection: Databa
             _in_savepoint(connection, first, refused_within, second, first)
         connection.execute(_ADD, ("mx3",))
     assert _servers(connection) == ["mx3"]
+
+
+def test_a_transaction_that_had_failed_is_not_taken_for_committed(connection: Database) -> None:
+    def add() -> None:
+        with contextlib.suppress(RowRefused):
+            connection.execute(_ADD, ("mx1",))
+
+    with pytest.raises(StoreError, match="had failed"):
+        _in_transaction(connection, add, add)
+    assert _servers(connection) == []
+
+
+def test_the_crash_of_another_servers_process_passes() -> None:
+    with (
+        ScratchPostgres(settings={"restart_after_crash": "on"}) as server,
+        closing(Database(server.dsn)) as one,
+        closing(Database(server.dsn)) as other,
+    ):
+        ((pid,),) = one.fetch("SELECT pg_backend_pid()")
+        other.fetch("SELECT 1")
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        is_well = False
+        while not is_well and time.monotonic() < deadline:
+            # Nothing but StoreUnavailable may come of it.
+            with contextlib.suppress(StoreUnavailable):
+                is_well = one.fetch("SELECT 1") == other.fetch("SELECT 1") == [(1,)]
+            time.sleep(0.05)
+        assert is_well
 
 
 def test_what_copy_takes_is_what_is_read_back(connection: Database) -> None:

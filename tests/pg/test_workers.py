@@ -17,11 +17,13 @@ import pytest
 
 from journal_postfix.errors import InputError
 from journal_postfix.message import LogMessage
+from journal_postfix.parse import parse
 from journal_postfix.run import Summary, run_loop
 from journal_postfix.settings import Settings
 from journal_postfix.sources.logfile import Logfile, LogfileOptions, iter_logfile_messages
-from journal_postfix.store import Batch, Database, Writer, apply_schema
+from journal_postfix.store import Batch, Database, Writer, apply_schema, store_deliveries
 from journal_postfix.store.positions import find_position
+from journal_postfix.store.prepared import PreparedBatch, make_batch
 from paths import PROGRAM, SAMPLE, STREAMS
 from pg.dump import dump
 from pg.feed import feed_lines, messages_of
@@ -144,6 +146,25 @@ def test_a_character_that_no_database_takes_is_refused_with_its_row_alone(databa
     assert together == alone
     assert prepared
     assert dump(other_database) == dump(database)
+
+
+def test_lines_that_only_end_what_is_stored_are_joined_by_a_writer_that_knows_no_server_yet(database: str) -> None:
+    smtpd = "2026-01-01T10:00:0{} mx postfix/smtpd[100]: {}"
+    begin = [smtpd.format("0+00:00", "connect from c.example[192.0.2.1]")]
+    begin.append(smtpd.format("1+00:00", "1A2B3C4D5E: client=c.example[192.0.2.1]"))
+    end = [smtpd.format("5+00:00", "lost connection after DATA (500 bytes) from c.example[192.0.2.1]")]
+    end.append(
+        smtpd.format("5+00:00", "disconnect from c.example[192.0.2.1] ehlo=1 mail=1 rcpt=1 data=0/1 commands=3/4")
+    )
+    for lines in (begin, end):
+        with closing(Database(database)) as connection:
+            writer = Writer(connection)
+            messages = messages_of(lines)
+            state = writer.prepare(make_batch(messages, {}, parse))
+            assert state is not None
+            store_deliveries(writer, PreparedBatch({}, parse, messages, state), None, 0, None)
+    with closing(Database(database)) as connection:
+        assert connection.fetch("SELECT queue_id, ended_how FROM delivery_from") == [("1A2B3C4D5E", "canceled")]
 
 
 def test_what_another_source_has_told_is_left_out(database: str, other_database: str) -> None:

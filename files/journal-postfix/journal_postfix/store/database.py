@@ -132,7 +132,9 @@ def _translated() -> Iterator[None]:
         text = f"database: {_first_line(error)}; nothing that was stored is lost: run it again"
         raise StoreUnavailable(text) from error
     except psycopg2.Error as error:
-        raise StoreError(f"database: {_first_line(error)}") from error
+        # A server that ends at once, as after the crash of one of its processes, leaves the driver without a code.
+        is_passing = type(error) is psycopg2.DatabaseError and error.pgcode is None
+        raise (StoreUnavailable if is_passing else StoreError)(f"database: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -232,7 +234,11 @@ class Database:
         self._deferred = [BEGIN]
         try:
             yield
-            self.execute("COMMIT")
+            with self._cursor() as cursor:
+                cursor.execute(self._with_deferred(cursor, "COMMIT"))
+                if cursor.statusmessage != "COMMIT":
+                    # What a transaction that has failed answers is ROLLBACK, and no error.
+                    raise StoreError("database: a transaction had failed before its end; nothing of it was stored")
         except BaseException:
             self._roll_back()
             raise

@@ -170,7 +170,9 @@ def prepare(batch: Batch, verp_marker: str | None) -> Prepared:
     process = NO_PROCESS
 
     for unit in batch.units:
-        line, _, component, own_delivery, step, _ = unit
+        line, own_server, component, own_delivery, step, _ = unit
+        # Also of one that tells nothing now: with what is stored of its process it may.
+        servers.setdefault(own_server, len(servers))
         some: Sequence[Unit] = (unit,)
         if step is not None:
             of = messages[line][0:3:2]

@@ -164,23 +164,32 @@ class Writer:
         self, batch: Batch, begins: InputPosition | None, ends_at: int, last_time: float | None, cursor: str | None
     ) -> Stored:
         """Store a batch that was read from `begins`; see store_deliveries."""
-        database = self.database
         self._know_servers(batch)
-        with database.transaction():
-            lock_hosts(database, {host for host, _, _ in batch.counters})
-            if begins is not None:
-                self._advance(begins, ends_at, last_time, cursor, len(batch))
-                record_gaps(database, begins.input_id, [gap for _, gap in batch.gaps], begins.last_time)
-                if leave_out_known(database, batch, begins):
-                    # What is left may need the servers anew.
-                    self._know_servers(batch)
-            refused: Refused = []
-            stored = self._store_prepared(batch, refused) or self._store_units(batch.units, batch, refused)
-            self._copy(COPY_NEIGHBOUR_EVENT, _neighbour_rows(batch), refused)
-            self._count(batch)
-            keep_forged(database, batch)
-            aside = self._set_aside(batch, refused)
-        return Stored(*stored, aside)
+        try:
+            with self.database.transaction():
+                return self._store(batch, begins, ends_at, last_time, cursor)
+        except BaseException:
+            # A server that crashed may give the numbers again that were fetched in what it has not committed.
+            self._mail_ids = []
+            raise
+
+    def _store(
+        self, batch: Batch, begins: InputPosition | None, ends_at: int, last_time: float | None, cursor: str | None
+    ) -> Stored:
+        database = self.database
+        lock_hosts(database, {host for host, _, _ in batch.counters})
+        if begins is not None:
+            self._advance(begins, ends_at, last_time, cursor, len(batch))
+            record_gaps(database, begins.input_id, [gap for _, gap in batch.gaps], begins.last_time)
+            if leave_out_known(database, batch, begins):
+                # What is left may need the servers anew.
+                self._know_servers(batch)
+        refused: Refused = []
+        stored = self._store_prepared(batch, refused) or self._store_units(batch.units, batch, refused)
+        self._copy(COPY_NEIGHBOUR_EVENT, _neighbour_rows(batch), refused)
+        self._count(batch)
+        keep_forged(database, batch)
+        return Stored(*stored, self._set_aside(batch, refused))
 
     def _store_units(self, units: Sequence[Unit], batch: Batch, refused: Refused) -> tuple[int, int, int]:
         """Join, fold and write all that a batch tells; give how many mails, recipients and rejections are new."""
