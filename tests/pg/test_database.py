@@ -157,6 +157,18 @@ def test_a_block_is_undone_as_a_whole_after_one_within_it_was(connection: Databa
     assert _servers(connection) == ["mx3"]
 
 
+def test_what_was_deferred_before_a_block_is_not_refused_as_the_block(connection: Database) -> None:
+    def add_twice_and_attempt() -> None:
+        connection.defer(_ADD, ("mx1",))
+        connection.defer(_ADD, ("mx1",))
+        with contextlib.suppress(RowRefused):
+            _in_savepoint(connection, partial(connection.defer, _ADD, ("mx2",)))
+
+    with pytest.raises(StoreError, match="mail_server"):
+        _in_transaction(connection, add_twice_and_attempt)
+    assert _servers(connection) == []
+
+
 def test_a_transaction_that_had_failed_is_not_taken_for_committed(connection: Database) -> None:
     def add() -> None:
         with contextlib.suppress(RowRefused):

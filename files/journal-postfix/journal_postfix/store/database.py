@@ -261,8 +261,11 @@ class Database:
     def savepoint(self) -> Iterator[None]:
         """Run a block that may be refused (RowRefused) without its transaction: the block alone is undone."""
         if self._deferred:
-            # Were one of these refused it would not be the block's fault.
-            self.execute("SAVEPOINT attempt")
+            try:
+                self.execute("SAVEPOINT attempt")
+            except RowRefused as error:
+                # One of those was: no fault of the block's, and nothing that it could do without.
+                raise StoreError(str(error)) from error
         else:
             self._deferred.append(SAVEPOINT)
         try:
