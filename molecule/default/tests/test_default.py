@@ -164,7 +164,7 @@ def test_a_backup_that_is_restored_catches_up_from_the_journal(server: Machine) 
     """As the role's README says it is done."""
     rights = "SELECT datacl FROM pg_database WHERE datname = 'journal_postfix'"
     granted = server.sql(rights)
-    assert "journal_postfix_daemon=Tc/" in granted
+    assert "journal_postfix_daemon=c/" in granted
     before, _ = server.send("one@sink.example")
     until(lambda: server.fates(before), {"one@sink.example": "sent"})
     server.run("runuser -u postgres -- pg_dump -Fc -f /tmp/backup journal_postfix")
