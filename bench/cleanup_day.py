@@ -32,8 +32,9 @@ from journal_postfix.message import LogMessage  # noqa: E402
 from journal_postfix.run import Summary, run_loop  # noqa: E402
 from journal_postfix.settings import Settings  # noqa: E402
 from journal_postfix.sources.logfile import Logfile, LogfileOptions, iter_logfile_messages  # noqa: E402
-from journal_postfix.store import Database, Writer, apply_schema  # noqa: E402
+from journal_postfix.store import Database, apply_schema  # noqa: E402
 from journal_postfix.store.positions import find_position  # noqa: E402
+from journal_postfix.store.write import Writer  # noqa: E402
 from measuring import machine_in_words, spread, table  # noqa: E402
 from multiply import write_multiplied  # noqa: E402
 from ours import DURABLE, PROGRAM  # noqa: E402

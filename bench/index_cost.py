@@ -20,8 +20,9 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "files/journal-postfix")]
 from journal_postfix.run import run_loop  # noqa: E402
 from journal_postfix.settings import Settings  # noqa: E402
 from journal_postfix.sources.logfile import Logfile, LogfileOptions, iter_logfile_messages  # noqa: E402
-from journal_postfix.store import Database, Writer, apply_schema  # noqa: E402
+from journal_postfix.store import Database, apply_schema  # noqa: E402
 from journal_postfix.store.positions import find_position  # noqa: E402
+from journal_postfix.store.write import Writer  # noqa: E402
 from scratch_postgres import ScratchPostgres  # noqa: E402
 
 TABLES = ("delivery_from", "delivery_to")

@@ -28,7 +28,8 @@ from journal_postfix.parse import parser_for  # noqa: E402
 from journal_postfix.session import Sessions  # noqa: E402
 from journal_postfix.settings import Settings  # noqa: E402
 from journal_postfix.sources.logfile import Logfile, LogfileOptions, iter_logfile_messages  # noqa: E402
-from journal_postfix.store import Batch, Database, apply_schema  # noqa: E402
+from journal_postfix.store import Database, apply_schema  # noqa: E402
+from journal_postfix.store.batch import Batch  # noqa: E402
 from journal_postfix.store.told import Told  # noqa: E402
 from measuring import Cost, Meter, cpu_of, peak_of, run_measured, wait_until  # noqa: E402
 from peers import Contest, Outcome  # noqa: E402

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from journal_postfix.parse import context, parse, tokens
-from journal_postfix.parse.engine import PROGRAMS
+from journal_postfix.programs import PROGRAMS
 
 Transform = Callable[[str], str]
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from paths import PACKAGE
 
-PURE = {"parse", "commonest.py", "extract.py", "session.py", "merge.py", "message.py", "neighbour.py"}
+PURE = {"parse", "commonest.py", "extract.py", "session.py", "merge.py", "message.py", "neighbour.py", "programs.py"}
 # What pure code may use of the standard library: nothing that knows a clock, a file, a process or a log.
 PURE_MODULES = {
     "__future__",
@@ -93,6 +97,19 @@ def test_sources_and_parser_know_nothing_of_the_store() -> None:
         if "store" in name or "cli" in name
     }
     assert using == set()
+
+
+@pytest.mark.parametrize("command", ["search", "trace", "problems", "stats", "status", "unknown"])
+def test_a_look_up_loads_neither_grammars_nor_what_writes(command: str) -> None:
+    """They are most of the program, and somebody is waiting for an answer."""
+    code = (
+        f"import sys; from journal_postfix.cli.main import main, command_module; command_module({command!r}); "
+        "print(*(name.removeprefix('journal_postfix.') for name in sys.modules if name.startswith('journal_postfix.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert f"cli.{command}" in loaded
+    assert not {name for name in loaded if name.startswith(("parse", "sources")) or name in ("store.write", "extract")}
 
 
 def test_no_module_is_longer_than_a_reader_can_hold() -> None:

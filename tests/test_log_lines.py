@@ -9,7 +9,7 @@ import pytest
 import log_lines
 from journal_postfix.extract import Effect
 from journal_postfix.parse import ENTRIES, NEIGHBOUR_ENTRIES
-from journal_postfix.parse.neighbours import NAMES as NEIGHBOURS
+from journal_postfix.programs import NEIGHBOURS
 from journal_postfix.session import Kind
 
 CHAPTERS, TRAPS = log_lines.load_grammars()

@@ -22,8 +22,8 @@ def test_it_is_current(path: Path, make: Callable[[], str]) -> None:
 
 def test_every_command_and_setting_is_in_the_page() -> None:
     text = MAN_PAGE.read_text(encoding="utf-8")
-    for module in COMMANDS:
-        assert f'.SS "{roff(module.NAME)}"' in text
+    for name in COMMANDS:
+        assert f'.SS "{roff(name)}"' in text
     for setting in SETTINGS:
         assert f"\\fB{roff(setting.name)}\\fR" in text
 
@@ -64,7 +64,7 @@ def _complete(*words: str) -> list[str]:
     ("words", "offered"),
     [
         (["cl"], ["cleanup"]),
-        ([""], [module.NAME for module in COMMANDS]),
+        ([""], [*COMMANDS]),
         (["--config", "/etc/x.yml", "tr"], ["trace"]),
         (["--v"], ["--version"]),
         (["cleanup", "--d"], ["--dry-run"]),

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from journal_postfix.parse import parse, parser_for
-from journal_postfix.parse.neighbours import DEFAULT_IDENTIFIERS, NAMES, identifier_map
+from journal_postfix.programs import DEFAULT_IDENTIFIERS, NEIGHBOURS, identifier_map
 from paths import CORPUS
 
 SESSION = "uA0fGfJYH2X0XwAAqPeSTA"
@@ -36,7 +36,7 @@ def _quoted(text: str) -> str:
 
 
 def test_defaults_and_configured_identifiers() -> None:
-    assert set(DEFAULT_IDENTIFIERS) == NAMES
+    assert set(DEFAULT_IDENTIFIERS) == NEIGHBOURS
     assert parse("dovecot", SAVED)["action"] == "saved"
     assert parse("dovecot-lmtp", SAVED) == {"action": "foreign"}
     own_parse = parser_for({"dovecot": ["dovecot-lmtp", "dovecot-2"]})

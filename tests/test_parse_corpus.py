@@ -12,8 +12,8 @@ import yaml
 from journal_postfix.parse import ENTRIES, NEIGHBOUR_ENTRIES, parse
 from journal_postfix.parse.engine import build_parser
 from journal_postfix.parse.grammar import Entry, Fields
-from journal_postfix.parse.neighbours import DEFAULT_IDENTIFIERS, identifier_map
 from journal_postfix.parse.verbose import ENTRIES as VERBOSE
+from journal_postfix.programs import DEFAULT_IDENTIFIERS, identifier_map
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 ALL_ENTRIES = (*ENTRIES, *NEIGHBOUR_ENTRIES)

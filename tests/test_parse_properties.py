@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journal_postfix.parse import ENTRIES, engine, parse
-from journal_postfix.parse.engine import PROGRAMS, build_parser
-from journal_postfix.parse.neighbours import DEFAULT_IDENTIFIERS, identifier_map
+from journal_postfix.parse.engine import build_parser
+from journal_postfix.programs import DEFAULT_IDENTIFIERS, PROGRAMS, identifier_map
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 CASES: list[dict[str, Any]] = [

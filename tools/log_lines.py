@@ -24,7 +24,7 @@ from journal_postfix.neighbour import COLUMNS as NEIGHBOUR_COLUMNS
 from journal_postfix.parse import ENTRIES, NEIGHBOUR_ENTRIES
 from journal_postfix.parse.engine import build_parser
 from journal_postfix.parse.grammar import Convert, Entry, Fields
-from journal_postfix.parse.neighbours import DEFAULT_IDENTIFIERS, identifier_map
+from journal_postfix.programs import DEFAULT_IDENTIFIERS, identifier_map
 from journal_postfix.session import Kind
 from journal_postfix.store.batch import Batch
 

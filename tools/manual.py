@@ -13,13 +13,12 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "files" / "journal-postfix"))
 
 from journal_postfix import __version__
-from journal_postfix.cli.main import COMMANDS, build_parser
+from journal_postfix.cli.main import COMMANDS, build_parser, command_module
 from journal_postfix.settings import DEFAULT_PATH, SETTINGS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -39,9 +38,9 @@ EXIT_STATUS: Final = (
 FILE_METAVARS: Final = frozenset({"FILE"})
 
 
-def _parser_of(module: ModuleType) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"journal-postfix {module.NAME}")
-    module.add_arguments(parser)
+def _parser_of(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"journal-postfix {command}")
+    command_module(command).add_arguments(parser)
     return parser
 
 
@@ -128,14 +127,14 @@ def man_page() -> str:
     for action in _actions(parser):
         lines.extend(_tagged(action))
     lines.append(".SH COMMANDS")
-    for module in COMMANDS:
-        actions = _actions(_parser_of(module))
+    for name, help_text in COMMANDS.items():
+        actions = _actions(_parser_of(name))
         arguments = " ".join(_argument(action) for action in actions if not action.option_strings)
         options = " [\\fIOPTION\\fR ...]" if any(action.option_strings for action in actions) else ""
-        lines.append(f'.SS "{module.NAME}"'.replace("-", "\\-"))
-        lines.append(f"\\fBjournal\\-postfix {roff(module.NAME)}\\fR{options}" + (f" {arguments}" if arguments else ""))
+        lines.append(f'.SS "{name}"'.replace("-", "\\-"))
+        lines.append(f"\\fBjournal\\-postfix {roff(name)}\\fR{options}" + (f" {arguments}" if arguments else ""))
         lines.append(".PP")
-        lines.append(_paragraph(_sentence(module.HELP)))
+        lines.append(_paragraph(_sentence(help_text)))
         for action in actions:
             lines.extend(_tagged(action))
     lines.append(".SH CONFIGURATION")
@@ -218,23 +217,22 @@ def completion() -> str:
     general = _actions(build_parser())
     for action in general:
         values.extend(_values("", action))
-    names = [module.NAME for module in COMMANDS]
     options = [option for action in general for option in action.option_strings] + ["--help"]
     plain.append(f'            " "-*) {_words(options)} ;;')
-    plain.append(f'            " "*) {_words(names)} ;;')
-    for module in COMMANDS:
-        actions = _actions(_parser_of(module))
+    plain.append(f'            " "*) {_words([*COMMANDS])} ;;')
+    for name in COMMANDS:
+        actions = _actions(_parser_of(name))
         for action in actions:
-            values.extend(_values(module.NAME, action))
+            values.extend(_values(name, action))
         options = [option for action in actions for option in action.option_strings] + ["--help"]
-        plain.append(f'            "{module.NAME} "-*) {_words(options)} ;;')
+        plain.append(f'            "{name} "-*) {_words(options)} ;;')
         for action in actions:
             if action.option_strings:
                 continue
             if action.choices:
-                plain.append(f'            "{module.NAME} "*) {_words(list(map(str, action.choices)))} ;;')
+                plain.append(f'            "{name} "*) {_words(list(map(str, action.choices)))} ;;')
             elif action.metavar in FILE_METAVARS:
-                plain.append(f'            "{module.NAME} "*) return 0 ;;')
+                plain.append(f'            "{name} "*) return 0 ;;')
     return _HEAD + "\n".join(values) + "\n" + _MIDDLE + "\n".join(plain) + "\n" + _TAIL
 
 

@@ -11,7 +11,11 @@ from pathlib import Path  # noqa: E402
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 try:
+    # Here, too, as a command's module is loaded when it is called.
     from journal_postfix.cli.main import main
+
+    if __name__ == "__main__":
+        sys.exit(main())
 except ModuleNotFoundError as error:
     # What a fresh machine lacks is named by its package, not by a traceback.
     module = (error.name or "").partition(".")[0]
@@ -21,6 +25,3 @@ except ModuleNotFoundError as error:
         f"journal-postfix: {sys.executable} has no module {module}; Debian's python3 gets what is needed by: "
         "apt-get install python3-psycopg2 python3-yaml"
     )
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,8 +11,9 @@ from journal_postfix.message import LogMessage
 from journal_postfix.run import Summary, run_loop
 from journal_postfix.settings import Settings
 from journal_postfix.sources.logfile import Logfile, LogfileOptions, iter_logfile_messages
-from journal_postfix.store import Database, InputPosition, Writer
-from journal_postfix.store.positions import find_position
+from journal_postfix.store import Database
+from journal_postfix.store.positions import InputPosition, find_position
+from journal_postfix.store.write import Writer
 
 
 def feed_file(dsn: str, path: str, options: LogfileOptions | None = None, settings: Settings | None = None) -> Summary:

@@ -324,7 +324,7 @@ def test_a_python_without_the_packages_is_told_their_names(there: list[ModuleTyp
     for module in there:
         (tmp_path / module.__name__).symlink_to(Path(str(module.__file__)).parent)
     done = subprocess.run(
-        [sys.executable, "-S", PROGRAM, "parse", LOG],
+        [sys.executable, "-S", PROGRAM, "import", LOG],
         env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1

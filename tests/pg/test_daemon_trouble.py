@@ -24,9 +24,10 @@ from journal_postfix.notify import Notifier
 from journal_postfix.settings import Settings
 from journal_postfix.signals import Signals
 from journal_postfix.sources.journal import JournalOptions
-from journal_postfix.store import Database, Writer, write
+from journal_postfix.store import Database, write
 from journal_postfix.store.inputs import Heartbeat
 from journal_postfix.store.inputs import beat as really_beat
+from journal_postfix.store.write import Writer
 from pg.service import Growing, Service, fetch, growing, lines_of, mails, until, write_config
 
 pytestmark = pytest.mark.one_postgres

@@ -17,8 +17,9 @@ from journal_postfix.message import LogMessage
 from journal_postfix.run import run_loop
 from journal_postfix.settings import Settings
 from journal_postfix.sources.logfile import Logfile, LogfileOptions, iter_logfile_messages
-from journal_postfix.store import Database, Writer
+from journal_postfix.store import Database
 from journal_postfix.store.positions import find_position
+from journal_postfix.store.write import Writer
 from paths import PROGRAM, STREAMS
 from pg.dump import dump
 from pg.feed import feed_file, feed_messages, messages_of

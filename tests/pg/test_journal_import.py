@@ -20,8 +20,9 @@ from journal_postfix.run import run_loop
 from journal_postfix.settings import Settings
 from journal_postfix.sources.journal import Journal, JournalOptions, iter_journal_messages_since
 from journal_postfix.sources.logfile import Logfile, LogfileOptions, iter_logfile_messages
-from journal_postfix.store import Database, InputPosition, Writer
-from journal_postfix.store.positions import find_position
+from journal_postfix.store import Database
+from journal_postfix.store.positions import InputPosition, find_position
+from journal_postfix.store.write import Writer
 
 LOG = SAMPLE / "mail.log"
 

@@ -48,8 +48,8 @@ def test_the_examples_give_what_the_readme_shows(config: Path) -> None:
 
 
 def test_every_command_and_setting_is_described() -> None:
-    for module in COMMANDS:
-        assert re.search(rf"\b{module.NAME}\b", README), module.NAME
+    for name in COMMANDS:
+        assert re.search(rf"\b{name}\b", README), name
     for setting in SETTINGS:
         default = "null" if setting.default is None else str(setting.default)
         assert f"| `{setting.name}` | `{default}` | {setting.help} |" in README, setting.name

@@ -16,12 +16,13 @@ from psycopg2 import errors, sql
 from journal_postfix.cli.main import main
 from journal_postfix.run import run_loop
 from journal_postfix.settings import Settings
-from journal_postfix.store import Database, Writer, apply_schema
+from journal_postfix.store import Database, apply_schema
 from journal_postfix.store.cleaning import Retention, clean_up
 from journal_postfix.store.closing import close_silent
 from journal_postfix.store.inputs import Heartbeat, beat
 from journal_postfix.store.positions import find_journal, find_position
 from journal_postfix.store.roles import CLEANUP, DAEMON, GRANTS, READER, ROLES, apply_grants, create_roles, known_roles
+from journal_postfix.store.write import Writer
 from paths import SAMPLE, STREAMS
 from pg.feed import feed_file, messages_of
 from pg.logs import attempt, mail

@@ -12,9 +12,10 @@ import pytest
 from journal_postfix.message import LogMessage
 from journal_postfix.run import Summary, run_loop
 from journal_postfix.settings import Settings
-from journal_postfix.store import Database, Writer
+from journal_postfix.store import Database
 from journal_postfix.store.positions import find_position
 from journal_postfix.store.seams import PACKED_HASH, PACKED_TIME, SECOND, line_hash, tenths
+from journal_postfix.store.write import Writer
 from paths import SAMPLE
 from pg.dump import dump
 from pg.feed import messages_of

@@ -21,9 +21,11 @@ from journal_postfix.parse import parse
 from journal_postfix.run import Summary, run_loop
 from journal_postfix.settings import Settings
 from journal_postfix.sources.logfile import Logfile, LogfileOptions, iter_logfile_messages
-from journal_postfix.store import Batch, Database, Writer, apply_schema, store_deliveries
+from journal_postfix.store import Database, apply_schema
+from journal_postfix.store.batch import Batch
 from journal_postfix.store.positions import find_position
 from journal_postfix.store.prepared import PreparedBatch, make_batch
+from journal_postfix.store.write import Writer, store_deliveries
 from paths import PROGRAM, SAMPLE, STREAMS
 from pg.dump import dump
 from pg.feed import feed_lines, messages_of

@@ -27,9 +27,10 @@ from .following import Follower, journal_sources, source_name
 from .notify import Notifier
 from .settings import Settings
 from .signals import Signals
-from .store import Database, Writer, require_current_schema
+from .store import Database, require_current_schema
 from .store.closing import close_silent
 from .store.inputs import Heartbeat, beat
+from .store.write import Writer
 
 LOG: Final = logging.getLogger("journal_postfix")
 HEARTBEAT_S: Final = 10.0

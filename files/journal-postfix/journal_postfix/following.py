@@ -24,9 +24,11 @@ from .settings import FACILITIES, Settings
 from .sources.entries import ROOT
 from .sources.journal import Found, Journal, JournalOptions, machine_ids
 from .sources.ownmachine import own_machine
-from .store import Batch, Database, InputPosition, Writer, store_deliveries
+from .store import Database
+from .store.batch import Batch
 from .store.inputs import is_heard
-from .store.positions import find_journal, known_journal
+from .store.positions import InputPosition, find_journal, known_journal
+from .store.write import Writer, store_deliveries
 
 LOG: Final = logging.getLogger("journal_postfix")
 DAY_S: Final = 86400.0

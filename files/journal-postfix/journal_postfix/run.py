@@ -23,10 +23,12 @@ from typing import Any, NamedTuple
 from .errors import InputError
 from .message import LogMessage
 from .parse import parser_for
-from .parse.neighbours import NAMES as NEIGHBOURS
+from .programs import NEIGHBOURS
 from .settings import Settings
-from .store import Batch, InputPosition, Writer, store_deliveries
+from .store.batch import Batch
+from .store.positions import InputPosition
 from .store.prepared import PreparedBatch, make_batch
+from .store.write import Writer, store_deliveries
 from .workers import LookOut, Worker, WorkerFailed
 
 # A batch of the longest lines that there are must not fill the memory.

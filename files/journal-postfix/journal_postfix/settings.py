@@ -17,8 +17,7 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from .errors import ConfigurationError
-from .parse.engine import PROGRAMS, split_identifier
-from .parse.neighbours import DEFAULT_IDENTIFIERS
+from .programs import DEFAULT_IDENTIFIERS, PROGRAMS, split_identifier
 
 DEFAULT_PATH: Final = Path("/etc/journal-postfix/main.yml")
 

@@ -125,6 +125,13 @@ def test_the_sandbox_is_real(server: Machine) -> None:
     assert server.run(f"nsenter --target {pid} --net cat /proc/net/dev").count(":") == 1
 
 
+def test_no_call_compiles_the_program(server: Machine) -> None:
+    told = server.run("sudo -u nobody python3 -IBv /usr/local/lib/journal-postfix search --help 2>&1")
+    loaded = re.findall(r"code object from '?(/usr/local/lib/journal-postfix/[^'\n]+)", told)
+    assert len(loaded) > 10
+    assert [path for path in loaded if not path.endswith(".pyc")] == []
+
+
 def test_mail_goes_first(server: Machine) -> None:
     assert server.run(f"systemctl show {DAEMON} -P CPUWeight") == "50"
     assert server.run(f"cat /proc/{server.pid()}/oom_score_adj") == "300"

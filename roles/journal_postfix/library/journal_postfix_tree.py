@@ -3,12 +3,14 @@
 
 Takes contents from the action plugin of the same name; writes what differs, removes everything else below the folder,
 and tells what it did as a diff. Every file is renamed into its place whole. Follows no symbolic link out of the folder.
+Python's files are compiled, by the Python that will run them: who may not write there would compile them at each call.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,15 @@ module: journal_postfix_tree
 short_description: Make a folder hold exactly the given files
 description:
   - Copies the files that O(globs) find in O(src) on the controller, and removes everything else from O(dest).
+  - Compiles those of Python.
 options:
   src: {type: path, required: true, description: Folder on the controller.}
   globs: {type: list, elements: str, required: true, description: Which files below it, as of pathlib.}
   dest: {type: path, required: true, description: Folder on the server.}
 author: [journal-postfix]
 """
+# As the units and the command call it.
+PYTHON = "/usr/bin/python3"
 EXAMPLES = r"""
 - name: Install the program
   journal_postfix_tree:
@@ -68,6 +73,32 @@ def write(path: Path, text: str) -> None:
     Path(name).replace(path)
 
 
+def compiler() -> tuple[str, bytes]:
+    """Give the tag in the names of what PYTHON compiles, and the bytes with which it begins."""
+    tell = "import importlib.util, sys; print(sys.implementation.cache_tag, importlib.util.MAGIC_NUMBER.hex())"
+    done = subprocess.run([PYTHON, "-I", "-c", tell], capture_output=True, text=True, check=True)
+    tag, magic = done.stdout.split()
+    return tag, bytes.fromhex(magic)
+
+
+def is_compiled(source: Path, compiled: Path, magic: bytes) -> bool:
+    """Tell whether what is compiled is of this source: by the same marks by which Python tells (PEP 552)."""
+    if compiled.is_symlink() or not compiled.is_file() or not source.is_file() or not is_right(compiled, 0o644):
+        return False
+    state = source.stat()
+    marks = [0, int(state.st_mtime) & 0xFFFFFFFF, state.st_size & 0xFFFFFFFF]
+    with compiled.open("rb") as file:
+        return file.read(16) == magic + b"".join(mark.to_bytes(4, "little") for mark in marks)
+
+
+def compile_all(sources: list[Path]) -> str:
+    """Compile these files; give what is wrong with them."""
+    os.umask(0o022)
+    command = [PYTHON, "-I", "-m", "compileall", "-qf", *map(str, sources)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link or a folder with all it holds."""
     if path.is_dir() and not path.is_symlink():
@@ -83,18 +114,19 @@ def main() -> None:
     module = AnsibleModule(argument_spec=arguments, supports_check_mode=True, no_log=True)
     dest = Path(module.params["dest"])
     wanted: dict[Path, str] = {dest / name: text for name, text in module.params["files"].items()}
-    folders = {dest} | {folder for path in wanted for folder in path.parents if folder.is_relative_to(dest)}
+    tag, magic = compiler()
+    compiled = {path: path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc" for path in wanted if path.suffix == ".py"}
+    files = {*wanted, *compiled.values()}
+    folders = {dest} | {folder for path in files for folder in path.parents if folder.is_relative_to(dest)}
     changes: list[str] = []
     diff: list[dict[str, Any]] = []
 
     for path in present(dest):
-        is_folder = path.is_dir() and not path.is_symlink()
-        if (path in folders and is_folder) or (path in wanted and not is_folder):
+        if not path.is_symlink() and ((path in folders and path.is_dir()) or (path in files and path.is_file())):
             continue
         changes.append(f"{path} removed")
-        diff.append(
-            {"before_header": str(path), "before": text_of(path) or "", "after_header": "/dev/null", "after": ""}
-        )
+        before = text_of(path) if path.suffix != ".pyc" else None
+        diff.append({"before_header": str(path), "before": before or "", "after_header": "/dev/null", "after": ""})
         if not module.check_mode and os.path.lexists(path):
             remove(path)
     for folder in sorted(folders):
@@ -105,15 +137,24 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
             os.chown(folder, 0, 0)
             folder.chmod(0o755)
+    stale = {path for path, to in compiled.items() if not is_compiled(path, to, magic)}
     for path, text in sorted(wanted.items()):
         before = text_of(path)
         if before == text and is_right(path, 0o644):
             continue
         changes.append(f"{path} written")
+        stale.add(path)
         if before is not None:
             diff.append({"before_header": str(path), "before": before, "after_header": str(path), "after": text})
         if not module.check_mode:
             write(path, text)
+    stale &= compiled.keys()
+    if stale:
+        changes.append(f"{len(stale)} files compiled")
+        if not module.check_mode:
+            problem = compile_all(sorted(stale))
+            if problem:
+                module.fail_json(msg=f"{PYTHON} cannot compile what was installed: {problem}")
     # Files that are new are only named: on a first run their text would be the whole program.
     diff.append({"prepared": "".join(f"{change}\n" for change in changes)})
     module.exit_json(changed=bool(changes), changes=changes, diff=diff)

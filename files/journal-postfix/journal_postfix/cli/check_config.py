@@ -11,8 +11,6 @@ from ..settings import Settings, load_settings
 from ..store.database import parse_dsn
 from .text import escape
 
-NAME = "check-config"
-HELP = "check a configuration file; exit status 78 if it has problems"
 NEEDS_SETTINGS = False
 
 

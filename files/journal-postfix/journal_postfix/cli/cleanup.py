@@ -11,9 +11,6 @@ from ..store import Database, require_current_schema
 from ..store.cleaning import Cleaned, CleanupRunning, Retention, clean_up
 from .text import count_text, json_line
 
-NAME = "cleanup"
-HELP = "delete what is older than the retention (retention_days and the like); a timer does this daily"
-
 # What is counted, in words for people.
 NOUNS: Final = {
     "mails": ("mail", "mails"),

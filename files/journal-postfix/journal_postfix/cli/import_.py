@@ -16,14 +16,12 @@ from ..run import Summary, run_loop
 from ..settings import MAX_JOBS, Settings
 from ..sources.logfile import Logfile, LogfileOptions, iter_logfile_messages, open_in_time_order
 from ..sources.ownmachine import own_machine
-from ..store import Database, Writer, require_current_schema
+from ..store import Database, require_current_schema
 from ..store.positions import find_position
+from ..store.write import Writer
 from ..workers import WorkerFailed, default_jobs
 from .inputs import add_input_arguments, input_options
 from .text import escape
-
-NAME = "import"
-HELP = "store log files in the database; lines that are there already are not stored again"
 
 PROGRESS_INTERVAL_S = 0.2
 

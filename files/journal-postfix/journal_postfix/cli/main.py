@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Final, TextIO
@@ -17,24 +18,42 @@ from typing import Final, TextIO
 from .. import __version__
 from ..errors import ConfigurationError, JournalPostfixError
 from ..settings import DEFAULT_PATH, Settings, load_settings
-from . import check_config, cleanup, import_, parse, problems, run, schema, search, stats, status, trace, unknown
 from .rights import rights_advice
 from .text import escape
 
-COMMANDS: Final[tuple[ModuleType, ...]] = (
-    run,
-    import_,
-    parse,
-    search,
-    trace,
-    problems,
-    stats,
-    unknown,
-    status,
-    cleanup,
-    schema,
-    check_config,
-)
+COMMANDS: Final[dict[str, str]] = {
+    "run": "follow the journal and store what comes (the service does this)",
+    "import": "store log files in the database; lines that are there already are not stored again",
+    "parse": "print each log line as a JSON object; no database is needed",
+    "search": "find mails and rejections by sender, recipient, client, time …",
+    "trace": "tell one mail's whole story over all its legs, by queue id, message-id or a row of search",
+    "problems": "show what goes wrong: by meaning, destination and host, with alarms first",
+    "stats": "count mails, deliveries, failures, rejections, volume and delays",
+    "unknown": "list the lines that were not understood, grouped, the most frequent first",
+    "status": "show position, counters and versions; exit status 1 when something is wrong",
+    "cleanup": "delete what is older than the retention (retention_days and the like); a timer does this daily",
+    "schema": "apply the steps that the database lacks and give the roles their rights, or list the steps",
+    "check-config": "check a configuration file; exit status 78 if it has problems",
+}
+"""Each with its help."""
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """Reads a command's arguments, which it learns only when asked to: half of a look-up's time goes into loading."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        module = command_module(self.prog.rpartition(" ")[2])
+        module.add_arguments(self)
+        self.set_defaults(module=module, parser=self)
+        return super().parse_known_args(args, namespace)
+
+
+def command_module(name: str) -> ModuleType:
+    """Load the module of a command."""
+    name = name.replace("-", "_")
+    return import_module(f"{__package__}.{'import_' if name == 'import' else name}")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,18 +65,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--config", type=Path, metavar="FILE", help=f"configuration (default: {DEFAULT_PATH}, where there is one)"
     )
     parser.add_argument("--version", action="version", version=f"journal-postfix {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in COMMANDS:
-        command = commands.add_parser(module.NAME, help=module.HELP, description=module.HELP)
-        module.add_arguments(command)
-        command.set_defaults(module=module, parser=command)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_CommandParser)
+    for name, help_text in COMMANDS.items():
+        commands.add_parser(name, help=help_text, description=help_text)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; give its exit status."""
-    # __main__.py lets Ctrl-C end the program while it is being loaded; from here on we say what it means.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     _open_missing_streams()
     try:
         status = _run(argv)
@@ -78,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     arguments, unknown_arguments = build_parser().parse_known_args(argv)
+    # __main__.py lets Ctrl-C end the program while it is being loaded; from here on we say what it means.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if unknown_arguments:
         # The command's own usage helps, that of the whole program does not.
         arguments.parser.error(f"unrecognized arguments: {escape(' '.join(unknown_arguments))}")

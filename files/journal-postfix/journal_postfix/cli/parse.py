@@ -16,8 +16,6 @@ from ..sources.logfile import Logfile, iter_logfile_messages
 from .inputs import add_input_arguments, input_options
 from .text import escape
 
-NAME = "parse"
-HELP = "print each log line as a JSON object; no database is needed"
 WORKS_WITHOUT_SETTINGS = True
 
 

@@ -33,9 +33,6 @@ from .lookups import limit_argument, text_argument, time_argument
 from .text import colour, escape, json_line, local_time, padded, terminal_columns, width, wrap
 from .times import EXAMPLE
 
-NAME = "problems"
-HELP = "show what goes wrong: by meaning, destination and host, with alarms first"
-
 _TITLES: Final = {
     "delivery": "Deliveries that failed or have to wait, by the recipients' domain",
     "rejection": "What this server refused, by the recipients' domain",

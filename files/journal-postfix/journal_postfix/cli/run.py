@@ -14,9 +14,6 @@ from ..settings import Settings, load_settings
 from ..store.database import parse_dsn
 from .text import escape
 
-NAME = "run"
-HELP = "follow the journal and store what comes (the service does this)"
-
 # sd-daemon(3): what journald takes as the priority of a line.
 PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 

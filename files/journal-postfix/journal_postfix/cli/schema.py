@@ -9,9 +9,6 @@ from ..settings import Settings
 from ..store import Database, apply_schema, schema_state
 from ..store.roles import apply_grants, create_roles, known_roles
 
-NAME = "schema"
-HELP = "apply the steps that the database lacks and give the roles their rights, or list the steps"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""

@@ -38,9 +38,6 @@ from .text import (
 )
 from .times import EXAMPLE
 
-NAME = "search"
-HELP = "find mails and rejections by sender, recipient, client, time …"
-
 # A mail to a whole list fills the screen: of those looked for so many recipients are shown on a terminal.
 MAX_RECIPIENTS: Final = 10
 

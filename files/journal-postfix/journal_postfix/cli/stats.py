@@ -23,9 +23,6 @@ from .problems import window_of
 from .text import cut, escape, json_line, local_time, padded, size_text, span_text, terminal_columns, utc_time, width
 from .times import EXAMPLE
 
-NAME = "stats"
-HELP = "count mails, deliveries, failures, rejections, volume and delays"
-
 MAX_STRETCHES: Final = 10_000
 BAR_WIDTH: Final = 12
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"

@@ -16,9 +16,6 @@ from .live import Live
 from .rights import rights_advice
 from .text import colour, count_text, escape, json_line, local_time, size_text, table, terminal_columns
 
-NAME = "status"
-HELP = "show position, counters and versions; exit status 1 when something is wrong"
-
 # A line in a hundred that is not understood is more than oddities: a component, or a whole log format, is missing.
 MAX_UNKNOWN_PERCENT: Final = 1.0
 MAX_INPUTS: Final = 10

@@ -19,9 +19,6 @@ from .story import rejection_lines, story_lines
 from .text import count_text, escape, json_line, terminal_columns, utc_time
 from .times import EXAMPLE
 
-NAME = "trace"
-HELP = "tell one mail's whole story over all its legs, by queue id, message-id or a row of search"
-
 _REJECTION_RE: Final = re.compile(r"r[0-9]{1,18}", re.ASCII)
 
 # More entries of one id than this are listed, not told.

@@ -10,9 +10,6 @@ from ..store.state import set_aside_lines, unknown_lines
 from .lookups import limit_argument
 from .text import escape, json_line, local_time, table, terminal_columns, wrap
 
-NAME = "unknown"
-HELP = "list the lines that were not understood, grouped, the most frequent first"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""

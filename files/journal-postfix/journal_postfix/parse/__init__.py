@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ..programs import DEFAULT_IDENTIFIERS, identifier_map, split_identifier
 from .bounce import ENTRIES as BOUNCE
 from .cleanup import ENTRIES as CLEANUP
 from .delivery import ENTRIES as DELIVERY
-from .engine import Parser, build_parser, split_identifier
+from .engine import Parser, build_parser
 from .grammar import Entry
 from .local import ENTRIES as LOCAL
-from .neighbours import DEFAULT_IDENTIFIERS, identifier_map
 from .neighbours import ENTRIES as NEIGHBOUR_ENTRIES
 from .pickup import ENTRIES as PICKUP
 from .postscreen import ENTRIES as POSTSCREEN

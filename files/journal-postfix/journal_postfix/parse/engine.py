@@ -13,23 +13,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from ..programs import PROGRAMS, split_identifier
 from .grammar import ANY_COMPONENT, Convert, Entry, Fields, components_of
 from .tokens import QUEUE_ID, compiled
 
 Parser = Callable[[str, str], Fields]
-
-# Programs of Postfix 3.0 to 3.12 that log (libexec/master.cf and the commands; `nqmgr` is qmgr's name before 2.2).
-PROGRAMS = frozenset(
-    """
-    anvil bounce cleanup discard dnsblog error flush lmtp local master nqmgr oqmgr pickup pipe post-install postalias
-    postcat postconf postdrop postfix postfix-script postfix-tls-script postfix-wrapper postkick postlock postlog
-    postlogd postmap postmulti postmulti-script postqueue postscreen postsuper posttls-finger proxymap qmgr qmqpd
-    scache sendmail showq smtp smtpd spawn tlsmgr tlsproxy trivial-rewrite verify virtual
-    """.split()
-)
-
-# Scripts that log by `postlog -t NAME`, here under names without syslog_name.
-_BARE = frozenset({"postfix-script", "postfix-tls-script", "postfix-wrapper", "postmulti-script"})
 
 # A server has a few dozen identifiers; whoever may log under any name must not fill the memory.
 _MAX_IDENTIFIERS = 1024
@@ -55,20 +43,6 @@ class _Program(NamedTuple):
 
 
 _Tables = tuple[_Table, _Table, _Table, _Table]
-
-
-def split_identifier(identifier: str) -> Fields | None:
-    """Split `postfix-out/submission/smtpd` into instance, service and component; None when it is not Postfix's."""
-    if identifier in _BARE:
-        return {"action": "unknown", "instance": "postfix", "component": identifier}
-    parts = identifier.split("/")
-    if not (parts[0].startswith("postfix") or (len(parts) > 1 and parts[-1] in PROGRAMS)):
-        return None
-    fields: Fields = {"action": "unknown", "instance": parts[0] or "postfix", "component": parts[-1]}
-    service = "/".join(parts[1:-1])
-    if service:
-        fields["service"] = service
-    return fields
 
 
 def _table(entries: Iterable[Entry], component: str, queue_id: bool, severe: bool) -> _Table:

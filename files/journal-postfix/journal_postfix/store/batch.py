@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ..commonest import NOTHING_COMMON, Program
 from ..commonest import PROGRAMS as COMMONEST
@@ -17,8 +17,7 @@ from ..health import line_shape, subject_of
 from ..message import Gap, LogMessage
 from ..neighbour import neighbour_columns
 from ..parse import Parser, parse
-from ..parse.engine import PROGRAMS
-from ..parse.neighbours import NAMES as NEIGHBOURS
+from ..programs import NEIGHBOURS, PROGRAMS
 from ..session import Unit, step_of
 
 # Bytes: host, instance and subject stand together in an index row, which PostgreSQL bounds at 2,704 bytes.
@@ -68,24 +67,6 @@ class Group:
         self.lines += other.lines
         self.first = min(self.first, other.first)
         self.last = max(self.last, other.last)
-
-
-class InputPosition(NamedTuple):
-    """How far an input is stored: `position` is where to go on, `last_time` the time of the message before.
-
-    Of the journal, `position` counts entries, and `cursor` is the entry before; `found` is when it was first looked at.
-    `is_journal` is also true of files that journalctl printed.
-    """
-
-    input_id: int
-    kind: str
-    name: str
-    position: int
-    last_time: float | None
-    lines: int
-    cursor: str | None = None
-    is_journal: bool = False
-    found: float | None = None
 
 
 def _problem(message: LogMessage) -> str | None:

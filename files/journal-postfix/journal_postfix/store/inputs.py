@@ -6,12 +6,14 @@ Takes plain values, writes them. Also the lock that keeps two writers off one ho
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
 from ..message import Gap
-from .batch import Batch
 from .database import Database, timestamp
+
+if TYPE_CHECKING:
+    from .batch import Batch  # `status` and `cleanup` need not load it
 
 HOST_LOCK: Final = 0x6A70
 HOST_LOCKS: Final = 64

@@ -7,13 +7,30 @@ compressed copy is the same input, one that has grown goes on, and an older and 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from .batch import InputPosition
 from .database import Database, seconds
 
 HEAD_BYTES: Final = 65536
 """How much of a beginning tells two logs apart; what is this long need not be looked at any further."""
+
+
+class InputPosition(NamedTuple):
+    """How far an input is stored: `position` is where to go on, `last_time` the time of the message before.
+
+    Of the journal, `position` counts entries, and `cursor` is the entry before; `found` is when it was first looked at.
+    `is_journal` is also true of files that journalctl printed.
+    """
+
+    input_id: int
+    kind: str
+    name: str
+    position: int
+    last_time: float | None
+    lines: int
+    cursor: str | None = None
+    is_journal: bool = False
+    found: float | None = None
 
 
 def find_position(database: Database, kind: str, name: str, head: bytes) -> InputPosition:

@@ -27,8 +27,9 @@ from struct import Struct
 from typing import Any, Final
 
 from ..message import LogMessage
-from .batch import Batch, InputPosition
+from .batch import Batch
 from .database import Database, Statement, timestamp
+from .positions import InputPosition
 
 SECOND: Final = 10  # all times here are whole tenths
 WITHIN: Final = 2 * SECOND

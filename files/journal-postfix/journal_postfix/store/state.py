@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from ..parse.neighbours import NAMES as NEIGHBOURS
+from ..programs import NEIGHBOURS
 from .database import Database
 
 # Up to so many rows a table is counted; beyond, its estimate (kept by VACUUM and ANALYZE) is taken.

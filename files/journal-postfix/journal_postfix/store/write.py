@@ -20,10 +20,11 @@ from ..errors import InputBusyError, StoreError
 from ..extract import Effect
 from ..merge import IN_DELIVERY_S, LATE_S, QueueEntries, QueueEntry, recipient_key
 from ..session import Sessions, Unit
-from .batch import Batch, Group, InputPosition, printable_host
+from .batch import Batch, Group, printable_host
 from .database import WAIT_SETTINGS, CopyInto, Database, RowRefused, Statement, insert_rows, json_rows, timestamp
 from .health import COUNT_EVENTS, count_server_events
 from .inputs import keep_forged, lock_hosts, record_gaps
+from .positions import InputPosition
 from .prepared import PreparedBatch, load_anew, prepared_state, write_prepared
 from .rows import (
     COPY_ATTEMPT,

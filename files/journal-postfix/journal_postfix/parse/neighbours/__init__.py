@@ -1,6 +1,6 @@
 """What other programs of a mail server log about the same mail: Dovecot, filters, milters, policy servers.
 
-Takes nothing, gives `ENTRIES` (their components are the neighbours' names), `DEFAULT_IDENTIFIERS` and `identifier_map`.
+Takes nothing, gives `ENTRIES` (their components are the neighbours' names: programs.py).
 Their lines have no Postfix instance. Which syslog identifiers are whose is configured, for any of these programs can
 log under another name. A line that tells nothing about a mail (log-ins, start-up) is `other`; one that surely tells
 something but in a form that is not known is `unknown`.
@@ -12,9 +12,6 @@ the element is left out rather than guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
-
 from ..grammar import Entry
 from .amavis import ENTRIES as AMAVIS
 from .dovecot import ENTRIES as DOVECOT
@@ -25,25 +22,3 @@ from .rspamd import ENTRIES as RSPAMD
 from .spf import ENTRIES as SPF
 
 ENTRIES: tuple[Entry, ...] = (*DOVECOT, *RSPAMD, *AMAVIS, *OPENDKIM, *OPENDMARC, *POSTGREY, *SPF)
-
-# As Debian's packages log. postfix-policyd-spf-perl calls itself postfix/policy-spf, and is no Postfix.
-DEFAULT_IDENTIFIERS: Final[dict[str, list[str]]] = {
-    "dovecot": ["dovecot"],
-    "rspamd": ["rspamd"],
-    "amavis": ["amavis", "amavisd"],
-    "opendkim": ["opendkim"],
-    "opendmarc": ["opendmarc"],
-    "postgrey": ["postgrey"],
-    "policyd-spf": ["policyd-spf", "policyd-spf-perl", "postfix/policy-spf"],
-}
-
-NAMES: Final = frozenset(DEFAULT_IDENTIFIERS)
-
-
-def identifier_map(identifiers: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Give the neighbour of each identifier.
-
-    >>> identifier_map({"amavis": ["amavis", "amavisd"]})
-    {'amavis': 'amavis', 'amavisd': 'amavis'}
-    """
-    return {identifier: name for name, own in identifiers.items() for identifier in own}
