@@ -85,6 +85,20 @@ def test_import_stores_log_files_once(server: Machine) -> None:
     assert len(server.search("--sender", "old@sender.example")) == 1
 
 
+def test_an_import_of_several_files_says_what_was_stored_though_one_failed(server: Machine) -> None:
+    put_log(server, "mail.log.3", "among")
+    server.run(
+        "echo 'Nov 23 09:00:00 ju-bookworm cron[7]: nothing' > /var/log/old/other.log && chmod a+r /var/log/old/*"
+    )
+    done = playbook(
+        "import.yml", "-e", '{"journal_postfix_import_files": ["/var/log/old/mail.log.3", "/var/log/old/other.log"]}'
+    )
+    assert done.returncode != 0
+    assert "mail.log.3: 1 new lines" in done.stdout
+    assert "other.log: not a single line of Postfix in it" in " ".join(done.stdout.split())
+    assert len(server.search("--sender", "among@sender.example")) == 1
+
+
 def test_an_import_lets_mail_go_first_is_one_at_a_time_and_outlives_its_connection(server: Machine) -> None:
     put_log(server, "mail.log.1", "later")
     server.run(
