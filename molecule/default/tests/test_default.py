@@ -232,11 +232,14 @@ def test_who_is_no_reader_gets_nothing(server: Machine) -> None:
 
 def test_the_program_is_what_the_checkout_has_and_nothing_else(server: Machine) -> None:
     source = ROOT / "files/journal-postfix"
-    expected = {
-        str(path.relative_to(source))
+    paths = [
+        path.relative_to(source)
         for path in (source / "__main__.py", *(source / "journal_postfix").rglob("*"))
         if path.suffix in {".py", ".sql", ".yaml"}
-    }
+    ]
+    tag = server.run("python3 -c 'import sys; print(sys.implementation.cache_tag)'").strip()
+    compiled = [path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc" for path in paths if path.suffix == ".py"]
+    expected = {str(path) for path in (*paths, *compiled)}
     found = server.run("cd /usr/local/lib/journal-postfix && find . -type f -printf '%P\\n'").splitlines()
     assert set(found) == expected
     assert server.run("find /usr/local/lib/journal-postfix ! -user root -o -perm /022") == ""
