@@ -31,6 +31,17 @@ author: [journal-postfix]
 """
 # As the units and the command call it.
 PYTHON = "/usr/bin/python3"
+# Of compiled files it names those that it could not load. Where a disk gets full, Python (before 3.13.1) cuts what it
+# compiles short and says nothing, but whoever loads that dies of it.
+LOAD = """
+import marshal, sys
+for path in sys.argv[1:]:
+    try:
+        with open(path, "rb") as file:
+            marshal.loads(file.read()[16:])
+    except Exception:
+        print(path)
+"""
 EXAMPLES = r"""
 - name: Install the program
   journal_postfix_tree:
@@ -41,9 +52,9 @@ EXAMPLES = r"""
 
 
 def present(dest: Path) -> list[Path]:
-    """Give all that lies below a folder, the deepest first; links are not followed."""
-    if not dest.is_dir():
-        return []
+    """Give all that lies below a folder, the deepest first, or what is in its place; links are not followed."""
+    if dest.is_symlink() or not dest.is_dir():
+        return [dest] if os.path.lexists(dest) else []
     found = [Path(folder) / name for folder, folders, files in os.walk(dest) for name in folders + files]
     return sorted(found, key=lambda path: len(path.parts), reverse=True)
 
@@ -91,12 +102,25 @@ def is_compiled(source: Path, compiled: Path, magic: bytes) -> bool:
         return file.read(16) == magic + b"".join(mark.to_bytes(4, "little") for mark in marks)
 
 
-def compile_all(sources: list[Path]) -> str:
-    """Compile these files; give what is wrong with them."""
-    os.umask(0o022)
-    command = [PYTHON, "-I", "-m", "compileall", "-qf", *map(str, sources)]
+def damaged(compiled: list[Path]) -> list[Path]:
+    """Give those of these compiled files that PYTHON cannot load."""
+    command = [PYTHON, "-I", "-c", LOAD, *map(str, compiled)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else done.stdout + done.stderr
+    return [Path(name) for name in done.stdout.splitlines()] if done.returncode == 0 else compiled
+
+
+def compile_all(compiled: dict[Path, Path]) -> str:
+    """Compile these files, to what stands beside each; give what is wrong with them."""
+    os.umask(0o022)
+    # By the marks that is_compiled knows, even where SOURCE_DATE_EPOCH asks for others.
+    command = [PYTHON, "-I", "-m", "compileall", "-qf", "--invalidation-mode", "timestamp", *map(str, compiled)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    bad = damaged([path for path in compiled.values() if path.is_file()])
+    for path in bad:
+        path.unlink()
+    if done.returncode != 0:
+        return (done.stdout + done.stderr)[:1000]
+    return f"{bad[0]} is cut short; is the disk full?" if bad else ""
 
 
 def remove(path: Path) -> None:
@@ -138,6 +162,8 @@ def main() -> None:
             os.chown(folder, 0, 0)
             folder.chmod(0o755)
     stale = {path for path, to in compiled.items() if not is_compiled(path, to, magic)}
+    bad = set(damaged([to for path, to in compiled.items() if path not in stale]))
+    stale |= {path for path, to in compiled.items() if to in bad}
     for path, text in sorted(wanted.items()):
         before = text_of(path)
         if before == text and is_right(path, 0o644):
@@ -152,7 +178,7 @@ def main() -> None:
     if stale:
         changes.append(f"{len(stale)} files compiled")
         if not module.check_mode:
-            problem = compile_all(sorted(stale))
+            problem = compile_all({path: compiled[path] for path in sorted(stale)})
             if problem:
                 module.fail_json(msg=f"{PYTHON} cannot compile what was installed: {problem}")
     # Files that are new are only named: on a first run their text would be the whole program.
