@@ -2,8 +2,10 @@
 
 import signal
 
-# While modules are loaded Ctrl-C ends the program at once and without a word.
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+# While modules are loaded Ctrl-C ends the program at once and without a word; where it is ignored (in the background of a
+# script) it stays so.
+if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402

@@ -83,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except OSError as error:
         _silence(sys.stdout)
-        return _complain(f"cannot write the output: {error.strerror or error}")
+        # What is written has no name; what has one is a file that was to be read, such as a module of the program.
+        what = error.filename if isinstance(error.filename, str) else "cannot write the output"
+        return _complain(f"{what}: {error.strerror or error}")
     except KeyboardInterrupt:
         _silence(sys.stdout)
         _complain("interrupted; what was stored stays, running it again goes on there")
@@ -94,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     arguments, unknown_arguments = build_parser().parse_known_args(argv)
     # __main__.py lets Ctrl-C end the program while it is being loaded; from here on we say what it means.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if unknown_arguments:
         # The command's own usage helps, that of the whole program does not.
         arguments.parser.error(f"unrecognized arguments: {escape(' '.join(unknown_arguments))}")
