@@ -1,4 +1,4 @@
-"""What the role compiles is whole, or the play stops and nothing damaged is left; molecule has the rest of the module."""
+"""What the role compiles is whole, or the play stops and nothing damaged is left; molecule has the module's rest."""
 
 from __future__ import annotations
 
