@@ -2,13 +2,13 @@
 
 import signal
 
-# While modules are loaded Ctrl-C ends the program at once and without a word; where it is ignored (in the background of a
-# script) it stays so.
+# While modules are loaded Ctrl-C ends the program at once and without a word; where it is ignored, as in the background
+# of a script, it stays so.
 if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import sys  # noqa: E402
-from pathlib import Path  # noqa: E402
+import sys
+from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
