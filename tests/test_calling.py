@@ -32,14 +32,15 @@ def test_where_ctrl_c_is_ignored_it_stays_so() -> None:
     was = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         command = [sys.executable, str(PACKAGE.parent), "parse", "-"]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(  # without a buffer, which communicate() would not look into
+            command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
     finally:
         signal.signal(signal.SIGINT, was)
     with process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(b"".join(lines[:-1]))
-        process.stdin.flush()
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
         rest, complaints = process.communicate(lines[-1])
