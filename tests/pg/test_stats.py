@@ -347,3 +347,49 @@ def test_tls_is_counted_on_both_sides(database: str, run: Callable[..., str]) ->
     assert rows["total"].failed is None
     assert any(str(key).startswith("TLSv1") for key in rows)
     assert run("--by", "tls", "--csv").startswith("tls,mails,")
+
+
+def test_what_waited_behind_a_filter_since_long_before_is_still_its_user_s(database: str) -> None:
+    relay = "127.0.0.1[127.0.0.1]:10024"
+    lines = mail(
+        "00000F01",
+        0,
+        "ann@example.com",
+        attempt("b@one.example", relay=relay, response="250 2.0.0 Ok: queued as 00000F02"),
+        client="laptop.example.com[192.0.2.7]",
+        message_id="f@id.example",
+        more=", sasl_method=PLAIN, sasl_username=ann@example.com",
+    )
+    # Behind the filter it is forwarded, and waits for a day.
+    lines += mail(
+        "00000F02",
+        0.5,
+        "ann@example.com",
+        attempt("b@one.example", program="local", relay="local", response="forwarded as 00000F03"),
+        client="localhost[127.0.0.1]",
+        message_id="f@id.example",
+    )
+    lines += [
+        line(1.2, "cleanup", "00000F03: message-id=<f@id.example>"),
+        line(1.3, "qmgr", "00000F03: from=<ann@example.com>, size=1200, nrcpt=1 (queue active)"),
+    ]
+    late = "relay=mx.far.example[198.51.100.2]:25, delay=9, delays=0/0/0.5/0.5"
+    for second, dsn, status in ((2, "4.2.0", "deferred"), (86400, "4.2.0", "deferred"), (86500, "2.0.0", "sent")):
+        lines.append(
+            line(second, "smtp", f"00000F03: to=<c@far.example>, {late}, dsn={dsn}, status={status} (as it said)")
+        )
+    waiting = Window(BEGIN + timedelta(seconds=86390), BEGIN + timedelta(seconds=86410))
+    done = Window(BEGIN + timedelta(seconds=86490), BEGIN + timedelta(seconds=86510))
+    feed_lines(database, sorted(lines))
+    for by, key in (("client", "192.0.2.7"), ("sasl-user", "ann@example.com")):
+        assert {name: numbers(row) for name, row in counted(database, by, waiting).items()} == {
+            key: (0, 0, 0, 1, 0),
+            "total": (0, 0, 0, 1, 0),
+        }
+    feed_lines(database, [line(86501, "qmgr", "00000F03: removed")], name="end")
+    for by, key in (("client", "192.0.2.7"), ("sasl-user", "ann@example.com")):
+        for window, expected in ((waiting, (0, 0, 0, 1, 0)), (done, (0, 1, 0, 0, 0))):
+            assert {name: numbers(row) for name, row in counted(database, by, window).items()} == {
+                key: expected,
+                "total": expected,
+            }

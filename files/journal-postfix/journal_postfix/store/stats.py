@@ -143,17 +143,52 @@ handed AS MATERIALIZED (
 )"""
 
 # The first leg of each entry that has one before it; a ring of forwards ends after ten.
-_FIRST_LEGS: Final = """,
-parent AS MATERIALIZED (SELECT h.next_id AS mail_id, min(h.mail_id) AS parent_id FROM handed AS h GROUP BY 1),
+MAX_LEGS: Final = 10
+_FIRST_LEGS: Final = f""",
+parent AS MATERIALIZED (
+    SELECT p.mail_id, min(p.parent_id) AS parent_id
+    FROM (
+        SELECT h.next_id AS mail_id, h.mail_id AS parent_id FROM handed AS h
+        UNION ALL
+        SELECT e.mail_id, e.parent_id
+        FROM unnest(%(late)s::bigint[], %(late_parents)s::bigint[]) AS e (mail_id, parent_id)
+    ) AS p
+    GROUP BY 1
+),
 leg AS (
     SELECT p.mail_id, p.parent_id, 1 AS depth FROM parent AS p
     UNION ALL
     SELECT l.mail_id, p.parent_id, l.depth + 1 FROM leg AS l INNER JOIN parent AS p ON l.parent_id = p.mail_id
-    WHERE l.depth < 10
+    WHERE l.depth < {MAX_LEGS}
 ),
 first_leg AS MATERIALIZED (
     SELECT DISTINCT ON (l.mail_id) l.mail_id, l.parent_id AS first_id FROM leg AS l ORDER BY l.mail_id, l.depth DESC
-)"""
+)"""  # noqa: S608 (constants)
+
+# What was tried in this time and had been handed over before it: HANDED knows nothing of that. Such a mail had to wait.
+_LATE: Final = """
+SELECT m.mail_id
+FROM (
+    SELECT w.mail_id FROM mail AS w
+    WHERE
+        w.began < %(since)s - INTERVAL '60 minutes' AND w.ended >= %(since)s
+        AND w.ended - w.began > INTERVAL '10 minutes'
+    UNION
+    SELECT q.mail_id FROM mail AS q
+    WHERE q.began < %(since)s - INTERVAL '60 minutes' AND q.state IN ('queued', 'held')
+) AS m
+WHERE EXISTS (
+    SELECT FROM mail_recipient AS r
+    WHERE r.mail_id = m.mail_id AND r.last_attempt >= %(since)s AND r.first_attempt < %(until)s
+)
+"""
+_PARENTS: Final = """
+SELECT l.linked_mail_id, l.mail_id
+FROM mail_links(%(mail_ids)s::bigint[]) AS l
+WHERE
+    l.linked_mail_id = ANY(%(mail_ids)s::bigint[]) AND l.kind IN ('queued', 'forwarded', 'filtered')
+    AND NOT l.is_ambiguous
+"""
 
 _ON_HOST: Final = " AND (lower({0}.host) = %(host)s OR lower({0}.host) LIKE %(host_begins)s)"
 
@@ -237,9 +272,27 @@ def statement(by: str, *, of_host: bool) -> str:
     return ctes + " UNION ALL ".join(parts)
 
 
+def _late_parents(database: Database, window: Window) -> list[tuple[int, int]]:
+    """Give what was tried late with the entries before it, and those with theirs: (mail_id, that of the leg before)."""
+    parents: list[tuple[int, int]] = []
+    known: set[int] = set()
+    frontier: set[int] = {mail_id for (mail_id,) in database.fetch(_LATE, window.parameters())}
+    for _ in range(MAX_LEGS):
+        if not frontier:
+            break
+        known |= frontier
+        found: list[tuple[int, int]] = [*database.fetch(_PARENTS, {"mail_ids": sorted(frontier)})]
+        parents += found
+        frontier = {parent for _, parent in found} - known
+    return parents
+
+
 def collect(database: Database, window: Window, by: str, bounds: list[datetime] | None = None) -> Stats:
     """Count. `bounds` are when stretches of time begin, ascending, the first of them not after the window's begin."""
     values = window.parameters() | {"bounds": bounds}
+    if _KEYS[by].by_first_leg:
+        parents = _late_parents(database, window)
+        values |= {"late": [entry for entry, _ in parents], "late_parents": [parent for _, parent in parents]}
     rows: dict[str | int | None, Row] = {}
     total = Row(None)
     for found in database.fetch_dicts(statement(by, of_host=window.host is not None), values):
