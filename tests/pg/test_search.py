@@ -358,6 +358,30 @@ def test_a_word_that_is_no_domain_here_may_stand_before_the_at(
     assert "max.vogt was read as a whole domain" in capsys.readouterr().err
 
 
+def test_a_number_that_is_no_queue_id_here_may_be_part_of_an_address(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed_lines(
+        database,
+        [
+            *mail("01DB427FBEE", 0, "a@example.com", attempt("4930123456@sms.example")),
+            *mail("01DB427FBEF", 1, "prvs=01DB42@example.com", attempt("b@dest.example")),
+            rejection(2, "bill-DE123456@example.com", "c@dest.example"),
+        ],
+    )
+    for term, shown in (("4930123", "→ 4930123456@sms.example"), ("DE123456", "bill-DE123456@example.com →")):
+        assert main(["--config", config, "search", term]) == 0
+        output = capsys.readouterr()
+        assert shown in output.out
+        assert len(output.out.splitlines()) == 1
+        assert output.err == f"no such queue id; these have {term} in an address\n"
+    # What begins a queue id was meant as one.
+    assert main(["--config", config, "search", "01DB42"]) == 0
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "did you mean one of these queue ids?" in output.err
+
+
 def test_text_shows_the_recipients_that_were_looked_for(
     database: str, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

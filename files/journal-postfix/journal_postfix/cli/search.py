@@ -19,7 +19,7 @@ from ..settings import Settings
 from ..store import Database, require_current_schema
 from ..store.mails import HANDED_ON
 from ..store.search import FATES, Criteria, Cursor, search
-from ..store.terms import is_domain
+from ..store.terms import is_domain, looks_like_queue_id
 from ..store.trace import find_nearest
 from ..verdict import relay_text
 from .lookups import entry_text, explain_span, limit_argument, text_argument, time_argument
@@ -126,13 +126,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     database = Database(settings.database)
     require_current_schema(database)
     page = search(database, criteria, arguments.limit, arguments.after)
-    if not page.results and criteria.term is not None and is_domain(criteria.term):
-        # first.last looks like a domain, too, and is what people type.
-        before_at = replace(criteria, term=f"{criteria.term}@")
-        page = search(database, before_at, arguments.limit, arguments.after)
+    if not page.results and (otherwise := _otherwise(database, criteria)) is not None:
+        meant, words = otherwise
+        page = search(database, meant, arguments.limit, arguments.after)
         if page.results:
-            criteria = before_at
-            print(f"no such domain; these have {escape(criteria.term or '')} in an address", file=sys.stderr)
+            criteria = meant
+            print(words, file=sys.stderr)
     if arguments.json:
         for result in page.results:
             print(json_line(result))
@@ -147,6 +146,21 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         _explain_nothing(database, criteria)
     database.close()
     return 0
+
+
+def _otherwise(database: Database, criteria: Criteria) -> tuple[Criteria, str] | None:
+    """Give what else a bare term can mean that nothing was found of, and the words that say so; None for nothing."""
+    term = criteria.term
+    if term is None:
+        return None
+    if is_domain(term):
+        # first.last looks like a domain, too, and is what people type.
+        before_at = f"{term}@"
+        return replace(criteria, term=before_at), f"no such domain; these have {escape(before_at)} in an address"
+    if looks_like_queue_id(term) and not find_nearest(database, term, is_part=False):
+        # A telephone number or a customer's, for example.
+        return replace(criteria, in_addresses=True), f"no such queue id; these have {escape(term)} in an address"
+    return None
 
 
 def _explain_nothing(database: Database, criteria: Criteria) -> None:

@@ -55,7 +55,7 @@ _STATES: Final = {
 
 @dataclass(frozen=True)
 class Criteria:
-    """What is looked for; None is no condition. `term` is looked for wherever it fits."""
+    """What is looked for; None is no condition. `term` is looked for wherever it fits; `in_addresses`: there alone."""
 
     term: str | None = None
     sender: str | None = None
@@ -71,6 +71,7 @@ class Criteria:
     host: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    in_addresses: bool = False
 
 
 class Cursor(NamedTuple):
@@ -350,7 +351,7 @@ def _mail_alternatives(criteria: Criteria) -> list[list[Condition]]:
         fixed.append(peer("m.client_hostname", "m.client_ip", c.client))
     if c.sasl_user is not None:
         fixed.append(user("m.sasl_username", c.sasl_user))
-    choices = [_sender_choices("mail", c.sender), _recipient_choices(c), _term_choices(c.term, is_mail=True)]
+    choices = [_sender_choices("mail", c.sender), _recipient_choices(c), _term_choices(c, is_mail=True)]
     return [[*fixed, *chosen] for chosen in product(*choices)]
 
 
@@ -373,7 +374,7 @@ def _rejected_alternatives(criteria: Criteria) -> list[list[Condition]]:
         fixed.append(user("m.sasl_username", c.sasl_user))
     if c.dsn is not None:
         fixed.append(dsn("m.dsn", c.dsn))
-    choices = [_sender_choices("rejected", c.sender), _term_choices(c.term, is_mail=False)]
+    choices = [_sender_choices("rejected", c.sender), _term_choices(c, is_mail=False)]
     return [[*fixed, *chosen] for chosen in product(*choices)]
 
 
@@ -488,17 +489,18 @@ def _message_id(text: str) -> Condition:
     return Condition("(m.message_id = ANY(%s) OR m.resent_message_id = ANY(%s))", (spellings, spellings), is_exact=True)
 
 
-def _term_choices(term: str | None, *, is_mail: bool) -> list[Condition]:
+def _term_choices(criteria: Criteria, *, is_mail: bool) -> list[Condition]:
     """Where a bare term belongs."""
+    term = criteria.term
     if term is None:
         return [_ALL]
     mail_only = [_NONE]
-    if network(term) is not None:
+    if network(term) is not None and not criteria.in_addresses:
         choices = [peer("m.client_hostname", "m.client_ip", term)]
         if is_mail:
             choices.append(_some_recipient([peer("r.relay_host", "r.relay_ip", term)]))
         return choices
-    if looks_like_queue_id(term):
+    if looks_like_queue_id(term) and not criteria.in_addresses:
         return [Condition("m.queue_id = %s", (term,), is_exact=True)] if is_mail else mail_only
     if is_mail:
         choices = [*_sender_choices("mail", term), _some_recipient([_recipient(term)])]
