@@ -44,6 +44,44 @@ def test_two_mails_with_one_short_id_are_told_one_after_the_other(
     assert text.count("left the queue") == 2
 
 
+def test_time_and_host_find_one_of_thousands_that_have_an_id(
+    database: str, config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("journal_postfix.store.trace.MAX_ENTRIES", 3)
+    lines = mail("0000A000", 0, "old@example.com", attempt("b@dest.example"), message_id="same@id", host="MX2.example")
+    for number in range(1, 6):
+        lines += mail(
+            f"0000A00{number}", number * 3600, "a@example.com", attempt("b@dest.example"), message_id="same@id"
+        )
+    feed_lines(database, lines)
+    for narrowed in (["--time", at(0)], ["--host", "mx2"], ["--host", "mx2.example.", "--time", at(30)]):
+        text = _trace(capsys, config, "<same@id>", *narrowed)
+        assert text.startswith("Mail 0000A000 on MX2.example"), narrowed
+        assert text.count("\nMail ") == 0
+    assert main(["--config", config, "trace", "same@id", "--host", "x"]) == 0
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("0000A00") == 3
+
+
+def test_what_the_queue_manager_put_off_and_somebody_deleted_no_rule_discarded(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suspended = attempt(
+        "b@dest.example", "deferred", program="qmgr", relay="none", response="delivery temporarily suspended: refused"
+    )
+    feed_lines(
+        database,
+        [
+            *mail("0000D000", 0, "a@example.com", suspended, removed=False),
+            line(60, "postsuper", "0000D000: removed"),
+        ],
+    )
+    assert _verdicts(capsys, config, "0000D000")["b@dest.example"].startswith(
+        "Deleted from the queue by an administrator on 2026-11-20T08:01:00"
+    )
+
+
 def test_time_tells_which_of_two_is_meant(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
     feed_file(database, str(STREAMS / "reused_queue_id.log"))
     for time, recipient in (("2026-11-20 08:00", "x@example.net"), ("2026-11-20T15:30:01Z", "y@example.net")):

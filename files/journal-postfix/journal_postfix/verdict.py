@@ -187,7 +187,8 @@ def _told(mail: Record, since: datetime) -> str:
 
 
 def _discarded(mail: Record, recipient: Record, when: When) -> str:
-    own = (
+    # The queue manager itself defers, too: what had been put off was deleted later, by somebody else.
+    own = not (recipient.get("dsn") or "").startswith("4") and (
         recipient.get("component") in ("discard", "smtpd", "cleanup", "qmgr")
         or recipient.get("response") == "discarded"
     )

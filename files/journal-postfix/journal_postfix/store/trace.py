@@ -54,10 +54,17 @@ class Found(NamedTuple):
 _COLUMNS: Final = (
     "SELECT mail_id, host, instance, queue_id, began, greatest(ended, last_seen) AS last, sender FROM mail WHERE "
 )
-_BY_QUEUE_ID: Final = f"{_COLUMNS} queue_id = %s ORDER BY began DESC, mail_id LIMIT %s"
-_BY_MESSAGE_ID: Final = (
-    f"{_COLUMNS} (message_id = ANY(%s) OR resent_message_id = ANY(%s)) ORDER BY began DESC, mail_id LIMIT %s"
+_ORDER: Final = "ORDER BY began DESC, mail_id LIMIT %(limit)s"
+_HAS_QUEUE_ID: Final = "queue_id = %(text)s"
+_HAS_MESSAGE_ID: Final = "(message_id = ANY(%(spellings)s) OR resent_message_id = ANY(%(spellings)s))"
+# In the queue some time between, on that host.
+_FITS: Final = """
+AND (%(host)s::text IS NULL OR lower(host) = %(host)s OR starts_with(lower(host), %(host)s || '.'))
+AND (
+    %(begin)s::timestamptz IS NULL
+    OR (began <= %(end)s::timestamptz AND greatest(ended, last_seen) >= %(begin)s::timestamptz)
 )
+"""
 _BY_NUMBER: Final = f"{_COLUMNS} mail_id = %s AND began = %s"
 _BEGINS_LIKE: Final = f"{_COLUMNS} queue_id LIKE %s OR queue_id LIKE %s ORDER BY began DESC, mail_id LIMIT %s"
 # No index serves this: it runs only where nothing begins like the id, and never for longer than a person waits.
@@ -133,19 +140,27 @@ def find_entries(
     database: Database, text: str, host: str | None = None, begin: datetime | None = None, end: datetime | None = None
 ) -> Found:
     """Find the entries with this queue id or else message-id; it was in the queue some time from `begin` to `end`."""
-    rows = database.fetch(_BY_QUEUE_ID, (text, MAX_ENTRIES))
+    bare = text[1:-1] if text.startswith("<") and text.endswith(">") else text
+    values = {
+        "text": text,
+        "spellings": [bare, f"<{bare}>"],
+        "host": None if host is None else host.lower().rstrip("."),
+        "begin": None if begin is None else begin - NEAR,
+        "end": None if end is None else end + NEAR,
+        "limit": MAX_ENTRIES,
+    }
+    has = _HAS_QUEUE_ID
+    rows = database.fetch(f"{_COLUMNS} {has} {_ORDER}", values)
     if not rows:
-        bare = text[1:-1] if text.startswith("<") and text.endswith(">") else text
-        spellings = [bare, f"<{bare}>"]
-        rows = database.fetch(_BY_MESSAGE_ID, (spellings, spellings, MAX_ENTRIES))
-    entries: list[Entry] = []
-    others: list[Entry] = []
-    for row in reversed(rows):
-        entry = Entry(*row)
-        fits = _is_host(entry.host, host)
-        if begin is not None and end is not None:
-            fits = fits and entry.began - NEAR <= end and begin <= entry.last + NEAR
-        (entries if fits else others).append(entry)
+        has = _HAS_MESSAGE_ID
+        rows = database.fetch(f"{_COLUMNS} {has} {_ORDER}", values)
+    fitting = rows
+    if host is not None or begin is not None:
+        # Asked for by itself: of what thousands have the newest are others.
+        fitting = database.fetch(f"{_COLUMNS} {has} {_FITS} {_ORDER}", values)
+    entries = [Entry(*row) for row in reversed(fitting)]
+    found = {entry.mail_id for entry in entries}
+    others = [entry for row in reversed(rows) if (entry := Entry(*row)).mail_id not in found]
     return Found(entries, others)
 
 
@@ -188,13 +203,6 @@ def load_rejection(database: Database, number: int) -> tuple[Record, list[Entry]
         }
         later = [Entry(*row) for row in database.fetch(_CAME_LATER, parameters)]
     return rejection, later
-
-
-def _is_host(name: str, wanted: str | None) -> bool:
-    if wanted is None:
-        return True
-    name, wanted = name.lower(), wanted.lower().rstrip(".")
-    return name == wanted or name.startswith(wanted + ".")
 
 
 def load_stories(database: Database, mail_ids: list[int]) -> list[Record]:
