@@ -137,7 +137,8 @@ def counts(database: Database) -> Counts:
     """Count mails, recipients by fate, and rejections."""
     estimates: dict[str, int] = dict(
         database.fetch(
-            "SELECT relname::text, reltuples::bigint FROM pg_class "
+            # -1 is a table that was never analyzed: what stays empty never is.
+            "SELECT relname::text, greatest(reltuples, 0)::bigint FROM pg_class "
             "WHERE oid IN ('delivery_from'::regclass, 'delivery_to'::regclass, 'noqueue'::regclass)"
         )
     )
