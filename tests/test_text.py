@@ -226,6 +226,14 @@ def test_local_time_is_meant_without_a_zone() -> None:
     assert parse_time("today", datetime(2026, 11, 19, 23, 30, tzinfo=UTC)) == datetime(2026, 11, 19, 23, tzinfo=UTC)
 
 
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize("text", ["2026-10-25 02:30", "Oct 25 02:30"])
+def test_a_time_of_the_hour_that_comes_twice_means_both(text: str) -> None:
+    span = parse_span(text, NOW)
+    assert span.begin == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    assert span.end == datetime(2026, 10, 25, 1, 31, tzinfo=UTC)
+
+
 # What a bare term looks like.
 
 

@@ -109,7 +109,11 @@ def _clock(groups: tuple[str | None, ...]) -> tuple[timedelta, timedelta]:
 def _local(year: int, month: int, day: int, since: timedelta, length: timedelta) -> Span:
     # A day of 23 or 25 hours ends at the next midnight all the same: add first, then take the zone.
     begin = datetime(year, month, day) + since  # noqa: DTZ001 - the local zone is added right here
-    return Span(begin.astimezone(), (begin + length).astimezone())
+    end = (begin + length).astimezone()
+    if length < timedelta(days=1):
+        # In the hour that comes twice both are meant.
+        end = max(end, begin.replace(fold=1).astimezone(UTC) + length)
+    return Span(begin.astimezone(), end)
 
 
 def _date(match: re.Match[str], _now: datetime) -> Span:
