@@ -153,6 +153,42 @@ def test_a_requeued_mail_came_in_once(database: str) -> None:
     assert counted(database, "hour", ALL)["total"].mails == 1
 
 
+def requeued() -> list[str]:
+    """A user's mail that an administrator put back into the queue, and that was delivered then."""
+    return [
+        *mail(
+            "00000E01",
+            0,
+            "ann@example.com",
+            attempt("b@one.example", "deferred"),
+            client="laptop.example.com[192.0.2.7]",
+            message_id="r@id.example",
+            more=", sasl_method=PLAIN, sasl_username=ann@example.com",
+            removed=False,
+        ),
+        line(10, "postsuper", "00000E01: requeued"),
+        line(11, "pickup", "00000E02: uid=101 from=<ann@example.com> orig_id=00000E01"),
+        line(11.1, "cleanup", "00000E02: message-id=<r@id.example>"),
+        line(11.2, "qmgr", "00000E02: from=<ann@example.com>, size=1000, nrcpt=1 (queue active)"),
+        line(
+            12,
+            "smtp",
+            "00000E02: to=<b@one.example>, relay=mx.one.example[198.51.100.2]:25, delay=12, delays=11/0/0.5/0.5, "
+            "dsn=2.0.0, status=sent (250 ok)",
+        ),
+        line(12.1, "qmgr", "00000E02: removed"),
+    ]
+
+
+def test_a_requeued_mail_is_still_its_user_s(database: str) -> None:
+    feed_lines(database, requeued())
+    for by, key in (("client", "192.0.2.7"), ("sasl-user", "ann@example.com")):
+        assert {name: numbers(row) for name, row in counted(database, by).items()} == {
+            key: (1, 1, 0, 1, 0),
+            "total": (1, 1, 0, 1, 0),
+        }
+
+
 def test_attempts_refusals_and_delays_are_counted_at_their_own_time(database: str) -> None:
     lines = [
         *mail(

@@ -165,7 +165,8 @@ first_leg AS MATERIALIZED (
     SELECT DISTINCT ON (l.mail_id) l.mail_id, l.parent_id AS first_id FROM leg AS l ORDER BY l.mail_id, l.depth DESC
 )"""  # noqa: S608 (constants)
 
-# What was tried in this time and had been handed over before it: HANDED knows nothing of that. Such a mail had to wait.
+# What HANDED knows nothing of: what was tried in this time and had been handed over before it, so had to wait; and what
+# was put back into the queue.
 _LATE: Final = """
 SELECT m.mail_id
 FROM (
@@ -176,6 +177,11 @@ FROM (
     UNION
     SELECT q.mail_id FROM mail AS q
     WHERE q.began < %(since)s - INTERVAL '60 minutes' AND q.state IN ('queued', 'held')
+    UNION
+    SELECT a.mail_id FROM mail AS a
+    WHERE
+        a.began >= %(since)s - INTERVAL '60 minutes' AND a.began < %(until)s
+        AND a.origin = 'pickup' AND a.orig_queue_id IS NOT NULL
 ) AS m
 WHERE EXISTS (
     SELECT FROM mail_recipient AS r
@@ -186,7 +192,7 @@ _PARENTS: Final = """
 SELECT l.linked_mail_id, l.mail_id
 FROM mail_links(%(mail_ids)s::bigint[]) AS l
 WHERE
-    l.linked_mail_id = ANY(%(mail_ids)s::bigint[]) AND l.kind IN ('queued', 'forwarded', 'filtered')
+    l.linked_mail_id = ANY(%(mail_ids)s::bigint[]) AND l.kind IN ('queued', 'forwarded', 'filtered', 'requeued')
     AND NOT l.is_ambiguous
 """
 
@@ -273,7 +279,7 @@ def statement(by: str, *, of_host: bool) -> str:
 
 
 def _late_parents(database: Database, window: Window) -> list[tuple[int, int]]:
-    """Give what was tried late with the entries before it, and those with theirs: (mail_id, that of the leg before)."""
+    """Give _LATE with the entries before it, and those with theirs: (mail_id, that of the leg before)."""
     parents: list[tuple[int, int]] = []
     known: set[int] = set()
     frontier: set[int] = {mail_id for (mail_id,) in database.fetch(_LATE, window.parameters())}
