@@ -401,6 +401,26 @@ def test_text_shows_the_recipients_that_were_looked_for(
     assert sorted(shown("a@example.com")) == ["ann", "bob", "cy", "dora"]
 
 
+def test_what_was_put_back_into_the_queue_and_went_on_is_not_queued(
+    database: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed_file(database, str(STREAMS / "requeued.log"))
+    everything = _json(capsys, config)
+    (first,) = [result for result in everything if result["state"] == "requeued"]
+    assert [recipient["fate"] for recipient in first["recipients"]] == ["handed on"]
+    assert _json(capsys, config, "--fate", "queued") == []
+    assert first in _json(capsys, config, "--fate", "handed on")
+    # The entry that it became is not here.
+    feed_lines(
+        database,
+        [
+            *mail("0000B000", 0, "a@example.com", attempt("b@dest.example", "deferred"), removed=False),
+            line(9, "postsuper", "0000B000: requeued"),
+        ],
+    )
+    assert [result["queue_id"] for result in _json(capsys, config, "--fate", "queued")] == ["0000B000"]
+
+
 def test_nothing_found_is_no_failure(database: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", config, "search", "nobody.example"]) == 0
     output = capsys.readouterr()

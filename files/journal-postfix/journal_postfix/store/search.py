@@ -441,7 +441,11 @@ def _fate_choices(fate: str | None, wanted: list[Condition]) -> list[Condition]:
     choices = [] if fate in ("expired", "held", "queued") else [_some_recipient([*wanted, itself])]
     if fate in _STATES:
         # It was deferred when the mail as a whole ended.
-        derived = _some_recipient([*wanted, Condition("r.status = 'deferred' AND r.fate = %s", (fate,))])
+        ended = Condition("r.status = 'deferred' AND r.fate = %s", (fate,))
+        if fate == "queued":
+            # It was put back into the queue: under another id, if that is known.
+            ended = ended._replace(sql=f"{ended.sql} AND NOT {_IS_HANDED_ON}")
+        derived = _some_recipient([*wanted, ended])
         choices.append(both([Condition("m.state = ANY(%s)", (_STATES[fate],)), derived]))
     return choices
 
