@@ -452,14 +452,15 @@ class QueueEntries:
         while place and entries[place - 1].began > time:
             place -= 1
         entries.insert(place, new)
-        for before in entries[max(place - 1, 0) : place + 1]:
-            if before is not entries[-1] and before.ended is None:
+        # All that came before it, not the last one of them alone: what has ended is not always loaded.
+        for before in entries[: place + 1]:
+            if before is not entries[-1] and before.ended is None and before.columns.get("ended_how") != "lost":
                 # Its id was free again, so its mail has left the queue; the line that says so is missing (so far, when
                 # older lines come after younger ones).
                 before.changed = True
                 if before.columns.get("ended_how") is None:
                     before.columns["ended_how"] = "lost"
-                elif before.columns["ended_how"] != "lost":
+                else:
                     before.ended = before.last_seen
         return new
 

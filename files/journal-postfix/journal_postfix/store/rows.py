@@ -102,8 +102,13 @@ LOAD_FROM: Final = Statement(
     "SELECT f.* FROM unnest($1, $2) AS k (server_id, queue_id) CROSS JOIN LATERAL ("  # noqa: S608
     f"SELECT {_names(FROM_ALL)} FROM delivery_from AS f "
     "WHERE f.server_id = k.server_id AND f.queue_id = k.queue_id "
-    # What ended long before the batch owns none of its lines; but a long queue id is never used again.
-    "AND (ended IS NULL OR coalesce(last_seen, ended) >= $3 OR strpos(queue_id, 'z') > 10) OFFSET 0) AS f",
+    # What ended long before the batch owns none of its lines; but a long queue id (merge.is_long_queue_id: the time in
+    # it may hold a z, too) is never used again.
+    "AND (ended IS NULL OR coalesce(last_seen, ended) >= $3 OR strpos(substr(queue_id, 11), 'z') > 0) "
+    # What was lost owns what is older than the entry behind it alone: of that one more would have to be known.
+    "AND NOT (ended IS NULL AND ended_how IS NOT DISTINCT FROM 'lost' AND EXISTS (SELECT FROM delivery_from AS n "
+    "WHERE n.server_id = k.server_id AND n.queue_id = k.queue_id AND n.began > f.began AND n.began <= $3)) "
+    "OFFSET 0) AS f",
 )
 LOAD_TO: Final = Statement(
     "load_to",
