@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ def connection(database: str) -> Iterator[Database]:
 @pytest.mark.parametrize(
     "state",
     [
+        "25P04",  # the time of a transaction is over (PostgreSQL 17)
         "25006",  # read-only: a standby, after a failover
         "40001",  # serialization failure
         "40P01",  # deadlock
@@ -57,6 +59,29 @@ def test_a_server_that_only_reads_may_become_one_that_writes(connection: Databas
     connection.execute("SET default_transaction_read_only = on")
     with pytest.raises(StoreUnavailable, match="read-only transaction"):
         connection.execute("INSERT INTO mail_server (host, instance) VALUES ('mx', 'postfix')")
+
+
+def test_who_waited_for_a_lock_sees_what_was_stored_meanwhile(connection: Database, database: str) -> None:
+    """Whatever the administrator has made the default."""
+    lock = partial(connection.defer, "SELECT pg_advisory_xact_lock(1)")
+    connection.configure("SET default_transaction_isolation = 'repeatable read'")
+    found: list[list[str]] = []
+    with closing(Database(database)) as other, other.transaction():
+        other.execute("SELECT pg_advisory_xact_lock(1)")
+        other.execute("INSERT INTO mail_server (host, instance) VALUES ('mx', 'postfix')")
+        waiting = Thread(target=_in_transaction, args=(connection, lock, lambda: found.append(_servers(connection))))
+        waiting.start()
+        _wait_for(database, "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    waiting.join()
+    assert found == [["mx"]]
+
+
+def _wait_for(database: str, query: str) -> None:
+    deadline = time.monotonic() + 20
+    with closing(Database(database)) as watching:
+        while not watching.fetch(query):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def test_a_process_that_slept_within_a_transaction_tries_again(connection: Database) -> None:

@@ -26,8 +26,9 @@ from ..errors import ConfigurationError, StoreError, StoreUnavailable
 
 MIN_SERVER_VERSION = 150000
 
-# What is sent with the first command behind it.
-BEGIN = b"BEGIN"
+# What is sent with the first command behind it. Whoever has waited for a lock must see what was stored meanwhile,
+# whatever default_transaction_isolation says.
+BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 SAVEPOINT = b"SAVEPOINT attempt"
 
 # A connection that dies without a word (a pulled cable) is noticed within half a minute, not after two hours.
@@ -116,6 +117,10 @@ _PASSING = (
 )
 
 
+# PostgreSQL 17: the driver knows no class of its own for it.
+TRANSACTION_TIMEOUT = "25P04"
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -134,6 +139,7 @@ def _translated() -> Iterator[None]:
     except psycopg2.Error as error:
         # A server that ends at once, as after the crash of one of its processes, leaves the driver without a code.
         is_passing = type(error) is psycopg2.DatabaseError and error.pgcode is None
+        is_passing |= error.pgcode == TRANSACTION_TIMEOUT
         raise (StoreUnavailable if is_passing else StoreError)(f"database: {_first_line(error)}") from error
 
 
