@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from journal_postfix.errors import StoreError, StoreUnavailable
-from journal_postfix.store import Database
+from journal_postfix.store import Database, apply_schema
 from journal_postfix.store.database import CopyInto, RowRefused
 from scratch_postgres import ScratchPostgres
 
@@ -53,6 +53,17 @@ def test_what_does_not_pass_is_not(connection: Database, state: str) -> None:
     with pytest.raises(StoreError) as caught:
         connection.execute(f"DO $$ BEGIN RAISE EXCEPTION 'trouble' USING errcode = '{state}'; END $$")
     assert not isinstance(caught.value, StoreUnavailable)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_hold_what_is_logged_is_refused(postgres_server: ScratchPostgres, encoding: str) -> None:
+    """SQL_ASCII is what initdb makes where no locale is set."""
+    name = f"encoded_{encoding.lower()}"
+    with closing(Database(postgres_server.dsn)) as connection:
+        connection.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0")
+        with closing(Database(postgres_server.database_dsn(name))) as other, pytest.raises(StoreError, match=encoding):
+            apply_schema(other)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_a_server_that_only_reads_may_become_one_that_writes(connection: Database) -> None:

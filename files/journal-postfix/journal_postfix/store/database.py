@@ -25,6 +25,8 @@ import psycopg2.extensions
 from ..errors import ConfigurationError, StoreError, StoreUnavailable
 
 MIN_SERVER_VERSION = 150000
+# In any other, SQL_ASCII among them, the first line that holds more than ASCII would stop everything.
+ENCODING = "UTF8"
 
 # What is sent with the first command behind it. Whoever has waited for a lock must see what was stored meanwhile,
 # whatever default_transaction_isolation says.
@@ -212,6 +214,13 @@ class Database:
             version = connection.server_version // 10000
             connection.close()
             raise StoreError(f"database: PostgreSQL {version} is too old; 15 or newer is needed")
+        encoding = connection.get_parameter_status("server_encoding")
+        if encoding != ENCODING:
+            connection.close()
+            raise StoreError(
+                f"database: its encoding is {encoding}, which cannot hold what is logged; make it anew with "
+                f"'createdb --encoding={ENCODING} --template=template0'"
+            )
         with _translated():
             connection.autocommit = True
             with connection.cursor() as cursor:
