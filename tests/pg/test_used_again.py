@@ -8,6 +8,8 @@ import pytest
 
 from journal_postfix.settings import Settings
 from journal_postfix.store import Database, apply_schema
+from journal_postfix.store.rows import LOAD_FROM
+from journal_postfix.store.write import Writer
 from pg.dump import dump
 from pg.feed import feed_lines
 from pg.logs import line
@@ -85,3 +87,11 @@ def test_a_line_of_a_long_id_is_of_the_mail_that_ended_a_day_ago(database: str) 
             (LONG_ID, "x@example.net")
         ]
         assert connection.fetch("SELECT count(*) FROM mail") == [(1,)]
+
+
+def test_what_is_loaded_is_found_by_its_queue_id_even_if_planned_over_an_empty_table(database: str) -> None:
+    with closing(Database(database)) as connection:
+        Writer(connection)
+        rows = connection.fetch(f"EXPLAIN EXECUTE {LOAD_FROM.name} ('{{1}}', '{{A}}', '2026-01-01')")
+    scans = [row.split(" using ")[1].split()[0] for (row,) in rows if " using " in row]
+    assert scans == ["delivery_from_queue_id"] * 2

@@ -106,8 +106,9 @@ LOAD_FROM: Final = Statement(
     # it may hold a z, too) is never used again.
     "AND (ended IS NULL OR coalesce(last_seen, ended) >= $3 OR strpos(substr(queue_id, 11), 'z') > 0) "
     # What was lost owns what is older than the entry behind it alone: of that one more would have to be known.
-    "AND NOT (ended IS NULL AND ended_how IS NOT DISTINCT FROM 'lost' AND EXISTS (SELECT FROM delivery_from AS n "
-    "WHERE n.server_id = k.server_id AND n.queue_id = k.queue_id AND n.began > f.began AND n.began <= $3)) "
+    "AND NOT (ended IS NULL AND ended_how IS NOT DISTINCT FROM 'lost' AND EXISTS (SELECT FROM ("
+    "SELECT began FROM delivery_from WHERE server_id = k.server_id AND queue_id = k.queue_id OFFSET 0"
+    ") AS n WHERE n.began > f.began AND n.began <= $3)) "
     "OFFSET 0) AS f",
 )
 LOAD_TO: Final = Statement(
