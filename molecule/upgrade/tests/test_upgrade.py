@@ -6,6 +6,8 @@ The tests stand in the order in which they must run: the last one uninstalls.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -99,14 +101,37 @@ def test_an_import_of_several_files_says_what_was_stored_though_one_failed(serve
     assert len(server.search("--sender", "among@sender.example")) == 1
 
 
-def test_an_import_lets_mail_go_first_is_one_at_a_time_and_outlives_its_connection(server: Machine) -> None:
-    put_log(server, "mail.log.1", "later")
+@contextmanager
+def locked_database(server: Machine) -> Iterator[None]:
+    """Have an import wait for what it reads first."""
     server.run(
-        "systemd-run --quiet --unit=locked sudo -u postgres psql -Xqd journal_postfix "
+        "systemd-run --quiet --collect --unit=locked sudo -u postgres psql -Xqd journal_postfix "
         "-c 'BEGIN; LOCK TABLE schema_step IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)'"
     )
-    until(lambda: server.sql("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'"), "1")
-    with start_playbook("import.yml") as waiting:
+    try:
+        until(lambda: server.sql("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'"), "1")
+        yield
+    finally:
+        # Its client's end would not end it.
+        server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'BEGIN; LOCK TABLE%'")
+        until(lambda: server.host.service("locked").is_running, False)
+
+
+def test_an_import_that_is_stopped_is_none_that_is_done(server: Machine) -> None:
+    with locked_database(server), start_playbook("import.yml") as stopped:
+        try:
+            until(lambda: server.host.service(IMPORT).is_running)
+            server.run(f"systemctl stop {IMPORT}")
+            said, _ = stopped.communicate(timeout=60)
+        finally:
+            stopped.kill()
+    assert stopped.returncode != 0
+    assert "the import was ended before all was stored" in " ".join(said.split())
+
+
+def test_an_import_lets_mail_go_first_is_one_at_a_time_and_outlives_its_connection(server: Machine) -> None:
+    put_log(server, "mail.log.1", "later")
+    with locked_database(server), start_playbook("import.yml") as waiting:
         try:
             until(lambda: server.host.service(IMPORT).is_running)
             pid = server.pid(IMPORT)
@@ -123,8 +148,6 @@ def test_an_import_lets_mail_go_first_is_one_at_a_time_and_outlives_its_connecti
             waiting.communicate(timeout=60)
             assert server.pid(IMPORT) == pid
         finally:
-            # Its client's end would not end it.
-            server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'BEGIN; LOCK TABLE%'")
             waiting.kill()
     until(lambda: server.host.service(IMPORT).is_running, False)
     assert len(server.search("--sender", "later@sender.example")) == 1
