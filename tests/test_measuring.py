@@ -21,8 +21,9 @@ def test_the_time_of_a_tree_has_that_of_the_dead() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert cpu_of_tree(process.pid) >= 0.3
-        assert cpu_of(process.pid) < 0.3
+        # In hundredths, of which what is not whole is left out: of time as user and as system.
+        assert cpu_of_tree(process.pid) >= 0.28
+        assert cpu_of(process.pid) < 0.28
         assert cpu_of_tree(os.getpid()) >= cpu_of_tree(process.pid)
         process.communicate()
     assert cpu_of_tree(process.pid) == 0
